@@ -1,0 +1,108 @@
+"""Questions before the first change, and the proof after the last."""
+
+import time
+
+from .kit.quote import sh
+from .kit.resources import Check
+from .options import setup
+
+GIB = 1 << 20  # in the kibibytes of /proc/meminfo and df
+SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
+MACHINES = ("x86_64", "aarch64")
+
+
+@setup()
+def preflight(c, s):
+    """Find out what would go wrong, before anything is changed."""
+    yield Check("architecture", "uname -m", architecture)
+    yield Check(
+        "distribution",
+        '. /etc/os-release 2>/dev/null; echo "$ID $VERSION_ID"; ls -d /run/systemd/system 2>/dev/null; :',
+        distribution,
+    )
+    yield Check("memory", "grep -E '^(MemTotal|SwapTotal):' /proc/meminfo", memory)
+    yield Check("disk", "df -Pk / | tail -n 1", disk)
+    yield Check("clock", "date +%s", clock)
+    for port, unit in ((80, "apache2"), (443, "apache2"), (s.jupyter.port, "jupyter")):
+        yield Check(f"port {port}", sh(PORT, port), port_judge(port, unit))
+    yield Check("apt", APT, lambda output: apt(output, s.apt.lock_timeout))
+
+
+def architecture(output):
+    machine = output.strip()
+    if machine in MACHINES:
+        return "", ""
+    return f"{machine} is not supported; what is: {', '.join(MACHINES)}", ""
+
+
+def distribution(output):
+    name, _, rest = output.partition("\n")
+    ident, _, version = name.strip().partition(" ")
+    if version not in SUPPORTED.get(ident, ()):
+        known = ", ".join(f"{one} {number}" for one, numbers in SUPPORTED.items() for number in numbers)
+        return f"{name.strip() or 'an unknown system'} is not supported; what is: {known}", ""
+    return ("" if rest.strip() else "systemd does not run here, as it does on a server; containers that lack it will not do"), ""
+
+
+def memory(output):
+    size = sum(int(line.split()[1]) for line in output.splitlines())
+    if size < GIB * 45 // 100:
+        return f"{size // 1024} MiB of memory and swap; 512 MiB are the least: take a larger server or add swap", ""
+    return "", f"only {size // 1024} MiB of memory and swap; kernels with data want more" if size < GIB * 9 // 10 else ""
+
+
+def disk(output):
+    free = int(output.split()[3])
+    if free < GIB * 3 // 2:
+        return f"{free // 1024} MiB free on /; 1500 MiB are the least: make room", ""
+    return "", f"only {free // 1024} MiB free on /" if free < 3 * GIB else ""
+
+
+def clock(output):
+    ahead = int(output) - time.time()
+    if abs(ahead) < 300:
+        return "", ""
+    way = "ahead of" if ahead > 0 else "behind"
+    return (
+        f"its clock is {abs(ahead) / 60:.0f} minutes {way} yours; certificates and apt would fail: timedatectl set-ntp true",
+        "",
+    )
+
+
+# Who listens is asked of ss; which unit that is, of its cgroup.
+PORT = """
+    ss -Hltnp "sport = :{}" 2>/dev/null | grep -o '("[^"]*",pid=[0-9]*' | sort -u | while IFS='"=' read -r _ name _ pid; do
+        printf '%s %s %s\\n' "$name" "$pid" "$(sed -n 's/.*\\/\\([^/]*\\)\\.service$/\\1/p' "/proc/$pid/cgroup" | head -n 1)"
+    done
+"""
+
+
+def port_judge(port, unit):
+    """Return a judge of who listens on *port*, which belongs to the service *unit*."""
+
+    def judge(output):
+        for line in output.splitlines():
+            name, pid, *of = line.split()
+            if unit not in (name, *of):
+                service = f" of {of[0]}.service" if of else ""
+                return f"taken by {name} (process {pid}{service}); stop that, or choose another port for it", ""
+        return "", ""
+
+    return judge
+
+
+# /proc/locks has the holder's process and the file's inode; neither fuser nor lsof is on a bare server.
+APT = """
+    for lock in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock; do
+        inode=$(stat -c %i "$lock" 2>/dev/null) || continue
+        pid=$(awk -v inode=":$inode" '$6 ~ inode "$" { print $5; exit }' /proc/locks)
+        [ -z "$pid" ] || printf '%s %s %s\\n' "$pid" "$(cat "/proc/$pid/comm" 2>/dev/null)" "$lock"
+    done
+"""
+
+
+def apt(output, patience):
+    if not output.strip():
+        return "", ""
+    pid, name, *_ = output.splitlines()[0].split()
+    return "", f"{name} (process {pid}) is at work with packages; it is waited for, up to {patience} s"

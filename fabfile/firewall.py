@@ -1,0 +1,18 @@
+"""The firewall."""
+
+from .kit.resources import Package, UfwEnabled, UfwRule
+from .options import setup
+
+WEB = (80, 443)
+
+
+@setup(allow="firewall.allow")
+def firewall(c, s):
+    """Let in SSH, what Jupyter needs, and nothing else."""
+    if not s.firewall.enabled:
+        return
+    yield Package("ufw", lock_timeout=s.apt.lock_timeout)
+    yield UfwRule(0)
+    for port in (*WEB, *s.firewall.allow):
+        yield UfwRule(port)
+    yield UfwEnabled()

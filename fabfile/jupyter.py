@@ -1,0 +1,55 @@
+"""Jupyter itself: its configuration and its service."""
+
+from .kit.quote import sh
+from .kit.resources import Directory, File, PasswordFile, Service
+from .options import base_url, home, is_address, names, notebook_dir, password, prefix, render, setup
+
+UNIT = "/etc/systemd/system/jupyter.service"
+
+
+@setup(
+    user="user.name",
+    interface="jupyter.interface",
+    port="jupyter.port",
+    base_url="jupyter.base_url",
+    notebook_dir="jupyter.notebook_dir",
+    domain="tls.domain",
+    help={"ask_password": "Ask for Jupyter's password here, instead of JUPYTER_PASSWORD or a generated one."},
+)
+def configure_jupyter(c, s, ask_password=False):
+    """Run Jupyter as the login user's service, on loopback, behind a password."""
+    user, config = s.user.name, f"{home(s)}/.jupyter"
+    hash_file = f"{config}/password-hash"
+    service = Service("jupyter", ready=answers(s), ours=True)
+    values = {
+        "user": user,
+        "prefix": prefix(s),
+        "notebook_dir": notebook_dir(s),
+        "interface": s.jupyter.interface,
+        "port": s.jupyter.port,
+        "base_url": f"{base_url(s)}/",
+        "hash_file": hash_file,
+        "names": ["localhost", *names(c, s)],
+        "by_address": any(map(is_address, names(c, s))),
+        "writable": writable(home(s), notebook_dir(s), prefix(s)),
+    }
+    yield Directory(config, user, user, "0700")
+    yield Directory(notebook_dir(s), user, user, "0755")
+    yield PasswordFile(
+        hash_file, user, password("JUPYTER_PASSWORD", ask_password), "argon2:", "password of Jupyter", notify=service.restart
+    )
+    content = render("jupyter_server_config.py.j2", **values)
+    yield File(f"{config}/jupyter_server_config.py", content, user, user, "0600", notify=service.restart)
+    yield File(UNIT, render("jupyter.service.j2", **values), notify=service.restart)
+    yield service
+
+
+def answers(s):
+    """Return shell text that succeeds when Jupyter answers; a bare server has no curl, but Python is there."""
+    ask = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)"
+    return sh("{} -c {} {} 2>/dev/null", f"{prefix(s)}/bin/python", ask, f"http://127.0.0.1:{s.jupyter.port}{base_url(s)}/api")
+
+
+def writable(*folders):
+    """Return those of *folders* that are not inside another one."""
+    return [one for one in dict.fromkeys(folders) if not any(one.startswith(f"{other}/") for other in folders)]

@@ -1,0 +1,169 @@
+"""Open a Fabric connection as OpenSSH would: known_hosts honoured, no Nagle delay, a dead peer noticed."""
+
+import base64
+import binascii
+import fnmatch
+import hashlib
+import hmac
+import os
+import socket
+from pathlib import Path
+
+import paramiko
+from fabric import Connection
+
+from .errors import Unreachable
+
+ADVICE = "If the change is right, remove the old key with: ssh-keygen -R '{}'"
+TIMEOUT = 15  # seconds until a silent host counts as unreachable
+DEAD_AFTER = 40  # seconds without an acknowledgement until a connection counts as dead
+
+
+def connect(c):
+    """Open the connection *c* (a no-op where it is open) and return its transport; raises Unreachable."""
+    if c.is_connected:
+        return c.transport
+    hop = c
+    while isinstance(hop, Connection):
+        keys = KnownHosts(hop)
+        hop.client.set_missing_host_key_policy(keys)
+        hop.connect_kwargs.setdefault("transport_factory", keys.transport)
+        if hop.connect_timeout is None and "timeout" not in hop.connect_kwargs:
+            hop.connect_timeout = TIMEOUT
+        hop = hop.gateway
+    try:
+        c.open()
+    except Exception as error:
+        c.close()
+        raise Unreachable(reason(c, error)) from None
+    c.transport.set_keepalive(10)
+    return c.transport
+
+
+def reason(c, error):
+    """Return why *c* could not be opened, and what to do, in the operator's words."""
+    place = f"{c.host} port {c.port}"
+    if "No authentication methods" in str(error):
+        return f"no key and no password to log in as {c.user}; name a key with -i FILE"
+    if isinstance(error, paramiko.ssh_exception.NoValidConnectionsError):
+        error = next(iter(error.errors.values()))
+    kinds = {  # the first that fits
+        Unreachable: error,
+        socket.gaierror: f"no such host: {c.host}; check the name after -H",
+        paramiko.PasswordRequiredException: "the private key has a passphrase: use ssh-agent or --prompt-for-passphrase",
+        paramiko.AuthenticationException: f"{c.user} may not log in with this key or password; name the key with -i FILE",
+        ConnectionRefusedError: f"{place} refuses connections; does sshd run there, and is the port right?",
+        TimeoutError: f"{place} does not answer; is the host up, and does a firewall let you in?",
+        OSError: f"{place}: {getattr(error, 'strerror', None) or error}",
+        EOFError: f"{place}: closed the connection",
+    }
+    for kind, text in kinds.items():
+        if isinstance(error, kind):
+            return str(text)
+    return f"{place}: {error or type(error).__name__}"
+
+
+class KnownHosts(paramiko.MissingHostKeyPolicy):
+    """Decides on host keys as OpenSSH's known_hosts does; a new key is accepted once and recorded.
+
+    paramiko's own reader knows neither marked lines (``@revoked``) nor several keys of one type.
+    """
+
+    def __init__(self, c):
+        option = c.ssh_config.get
+        self.name = option("hostkeyalias", c.host)
+        self.port = c.port
+        self.strict = option("stricthostkeychecking", "accept-new").lower()
+        self.hashed = option("hashknownhosts", "no").lower() == "yes"
+        mine = option("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
+        everyone = option("globalknownhostsfile", "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2").split()
+        self.mine = Path(mine[0].strip('"').replace("%d", "~")).expanduser()
+        self.files = [Path(name.strip('"').replace("%d", "~")).expanduser() for name in mine + everyone]
+
+    @property
+    def host(self):
+        return self.name if self.port == 22 else f"[{self.name}]:{self.port}"
+
+    def known(self):
+        """Return the (marker, key type, key bytes) of each line that is about this host."""
+        found = []
+        for path in self.files:
+            try:
+                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            except OSError:
+                continue
+            for line in lines:
+                fields = line.split()
+                marker = fields.pop(0) if line.startswith("@") else ""
+                if len(fields) >= 3 and not fields[0].startswith("#") and names(fields[0], self.host):
+                    try:
+                        found.append((marker, fields[1], base64.b64decode(fields[2])))
+                    except binascii.Error:
+                        continue
+        return found
+
+    def transport(self, sock, **kwargs):
+        """Return a transport on *sock* that asks first for the key types that are already known."""
+        if isinstance(sock, socket.socket):
+            # paramiko leaves Nagle's algorithm on, which costs 40 ms a command.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER * 1000)
+        transport = paramiko.Transport(sock, **kwargs)
+        options = transport.get_security_options()
+        types = {kind for marker, kind, _ in self.known() if not marker}
+        if "ssh-rsa" in types:
+            types |= {"rsa-sha2-512", "rsa-sha2-256"}
+        options.key_types = sorted(options.key_types, key=lambda kind: kind not in types)
+        return transport
+
+    def missing_host_key(self, client, hostname, key):
+        """Accept *key*, or raise Unreachable; paramiko asks this for every host, as it was given no file to read."""
+        known, kind, data = self.known(), key.get_name(), key.asbytes()
+        fingerprint = base64.b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+        if any(marker == "@revoked" and stored == data for marker, _, stored in known):
+            raise Unreachable(f"the host key of {self.host} (SHA256:{fingerprint}) is marked as revoked in known_hosts")
+        plain = [(stored_kind, stored) for marker, stored_kind, stored in known if not marker]
+        if (kind, data) in plain:
+            return
+        if plain:
+            raise Unreachable(
+                f"the host key of {self.host} has changed: it is now {kind} SHA256:{fingerprint}. Someone may be listening in, "
+                f"or the server was installed anew. {ADVICE.format(self.host)}"
+            )
+        if self.strict in ("yes", "true"):
+            raise Unreachable(
+                f"the host key of {self.host} (SHA256:{fingerprint}) is not known, and StrictHostKeyChecking is yes"
+            )
+        self.record(kind, data)
+
+    def record(self, kind, data):
+        """Append the key to the user's known_hosts."""
+        name = paramiko.HostKeys.hash_host(self.host) if self.hashed else self.host
+        line = f"{name} {kind} {base64.b64encode(data).decode()}\n"
+        try:
+            self.mine.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            before = self.mine.read_bytes() if self.mine.exists() else b""
+            descriptor = os.open(self.mine, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            with open(descriptor, "a", encoding="utf-8") as file:
+                file.write("\n" + line if before and not before.endswith(b"\n") else line)
+        except OSError as error:
+            raise Unreachable(f"cannot record the host key of {self.host} in {self.mine}: {error.strerror}") from None
+
+
+def names(field, host):
+    """Return whether the first *field* of a known_hosts line (hashed, or patterns with commas) is about *host*."""
+    if field.startswith("|1|"):
+        try:
+            return hmac.compare_digest(paramiko.HostKeys.hash_host(host, field), field)
+        except (ValueError, binascii.Error):
+            return False
+    matched = False
+    for pattern in field.split(","):
+        # Brackets are part of a name with a port here, and no character class.
+        glob = pattern.removeprefix("!").lower().replace("[", "[[]")
+        if fnmatch.fnmatchcase(host.lower(), glob):
+            if pattern.startswith("!"):
+                return False
+            matched = True
+    return matched

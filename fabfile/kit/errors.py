@@ -1,0 +1,13 @@
+"""What can go wrong, each in words for the operator; none of them ever holds a step's shell text, which may carry secrets."""
+
+
+class Problem(Exception):
+    """Something that the operator must know: what it is, and what to do."""
+
+
+class Unreachable(Problem):
+    """No connection, no login, or no root rights."""
+
+
+class ConnectionLost(Problem):
+    """The connection ended in the middle."""

@@ -1,0 +1,252 @@
+"""Observe, compare, apply, verify: the one way in which a task's resources become true."""
+
+import re
+import time
+from dataclasses import dataclass
+
+from .errors import ConnectionLost, Problem
+from .quote import sh
+from .report import CHANGED, FAILED, OK, UNKNOWN, WARNING, WOULD, Progress
+from .resources.base import CANNOT_KNOW, STATE, Handler
+
+GO_ON = "Mend that and run the same command again: it takes up where this one ended."
+
+
+@dataclass(frozen=True)
+class Section:
+    """Says that the resources that follow belong to this task."""
+
+    task: str
+
+
+@dataclass(frozen=True)
+class Flush:
+    """Runs the handlers that are owed so far, instead of at the end."""
+
+
+@dataclass
+class Item:
+    """A resource, the task that yielded it, and what was seen of it last (None: cannot be known yet)."""
+
+    task: str
+    resource: object
+    seen: dict | None = None
+    done: bool = False
+
+    @property
+    def drifted(self):
+        return self.seen is not None and bool(self.resource.differs(self.seen))
+
+
+class Stop(Problem):
+    """The run ends here: a step failed, and the report says which."""
+
+
+class Plan:
+    """The resources of one run on one host, in the order in which they were yielded."""
+
+    def __init__(self, shell, body, report):
+        self.shell = shell
+        self.report = report
+        self.items = []
+        self.owed = {}
+        task = ""
+        for part in body:
+            if isinstance(part, Section):
+                task = part.task
+            elif same := next((item for item in self.items if type(item.resource) is type(part) and part.joins), None):
+                same.resource = same.resource.joined(part)
+            else:
+                self.items.append(Item(task, part))
+
+    def converge(self, dry=False):
+        """Make every resource true, or with *dry* only say what would change; raises Stop where that fails."""
+        self.observe(self.items, owed=True)
+        self.refuse()
+        if dry:
+            self.foresee()
+            return
+        try:
+            self.apply()
+            self.settle(list(self.owed.values()), verify=True)
+        except (Stop, ConnectionLost, KeyboardInterrupt):
+            self.tell_the_rest()
+            raise
+
+    def observe(self, items, owed=False):
+        """Ask for the state of *items* in one batch, and with *owed* for the handlers that an earlier run left."""
+        items = [item for item in items if not isinstance(item.resource, Flush)]
+        steps = [LIST_OWED] if owed else []
+        answers = self.shell.batch(steps + [item.resource.probe() for item in items])
+        if owed:
+            for name, script in re.findall(r"\0([^\0]*)\0([^\0]*)", answers.pop(0).out):
+                self.owed[name] = Handler(name, script)
+        for item, answer in zip(items, answers, strict=True):
+            if answer.status == CANNOT_KNOW:
+                item.seen = None
+            elif answer.ok:
+                item.seen = item.resource.parse(answer.out)
+            else:
+                self.fail(item, "probe", answer)
+
+    def refuse(self, so_far="Nothing was changed. "):
+        """End before the next change where something must not be touched."""
+        stop = False
+        for item in self.items:
+            if item.seen is not None and (why := item.resource.refuse(item.seen)):
+                self.report.add(item.task, item.resource.label, FAILED, detail=why)
+                item.done = stop = True
+        if stop:
+            raise Stop(so_far + GO_ON)
+
+    def foresee(self):
+        """Report what would change, and each handler that would run."""
+        for item in self.items:
+            if isinstance(item.resource, Flush):
+                continue
+            if item.seen is None:
+                self.report.add(item.task, item.resource.label, UNKNOWN, detail="can be asked only after what comes before it")
+            elif item.drifted:
+                self.note(item)
+                self.report.add(item.task, item.resource.label, WOULD, diff=item.resource.diff(item.seen))
+            else:
+                self.fine(item)
+        for name in self.owed:
+            self.report.add("handlers", name, WOULD)
+
+    def apply(self):
+        """Make the drifted items true; each stretch up to a change whose effects are unseen is one batch."""
+        at = 0
+        while at < len(self.items):
+            stretch = []
+            for item in self.items[at:]:
+                if item.seen is None and not isinstance(item.resource, Flush):
+                    break
+                stretch.append(item)
+                if isinstance(item.resource, Flush) or (item.drifted and item.resource.changes_unseen):
+                    break
+            if not stretch:
+                item = self.items[at]
+                self.report.add(item.task, item.resource.label, FAILED, detail="still unknown: what would tell is not installed")
+                raise Stop(GO_ON)
+            self.work(stretch)
+            at += len(stretch)
+            if isinstance(stretch[-1].resource, Flush):
+                self.settle(list(self.owed.values()))
+            elif at < len(self.items):
+                unseen = stretch[-1].done and stretch[-1].resource.changes_unseen
+                if unseen or (self.items[at].seen is None and any(item.done for item in stretch)):
+                    self.look_again(at)
+
+    def look_again(self, at):
+        """Ask anew for what comes after an unseen change."""
+        self.observe(self.items[at:])
+        self.refuse("What was changed so far is right as it is. ")
+
+    def work(self, stretch):
+        """Apply what drifted in *stretch* in one batch that stops at the first failure; print each line as it happens."""
+        drifted = [item for item in stretch if item.drifted]
+        queue = [item for item in stretch if not isinstance(item.resource, Flush)]
+        clock = time.monotonic()
+        progress = None
+
+        def upto(item=None):
+            """Report what needs nothing before *item*, and show that *item* is running."""
+            nonlocal progress
+            while queue and queue[0] is not item:
+                self.fine(queue.pop(0))
+            progress = Progress(self.report, item.task, item.resource.label) if item and item.resource.slow else None
+
+        def ended(number, answer):
+            nonlocal clock
+            item = drifted[number]
+            if answer.status is None:
+                return
+            seconds, clock = time.monotonic() - clock, time.monotonic()
+            queue.pop(0)
+            if not answer.ok:
+                self.fail(item, "apply", answer, seconds)
+            item.done = True
+            self.report.add(item.task, item.resource.label, CHANGED, seconds, item.resource.diff(item.seen))
+            if notice := item.resource.notice():
+                self.report.notices.append(notice)
+            upto(drifted[number + 1] if number + 1 < len(drifted) else None)
+
+        upto(drifted[0] if drifted else None)
+        if drifted:
+            steps = [self.step(item) for item in drifted]
+            self.shell.batch(steps, stop=True, on_answer=ended, on_line=lambda line: progress and progress(line))
+
+    def step(self, item):
+        """Return the shell text that makes *item* true; the handler that this owes is noted on the host first."""
+        owe = self.note(item)
+        settled = [sh("rm -f {}", f"{STATE}/owed/{name}") for name in item.resource.settles(item.seen)]
+        return "\n".join([owe, "set -e", item.resource.apply(item.seen), *settled])
+
+    def note(self, item):
+        """Remember the handler of *item*, forget those that it settles, and return the shell text that notes it on the host."""
+        for name in item.resource.settles(item.seen):
+            self.owed.pop(name, None)
+        handler = item.resource.notify
+        if handler is None:
+            return ":"
+        self.owed[handler.name] = handler
+        return handler.owe() + " || exit"
+
+    def settle(self, handlers, verify=False):
+        """Run *handlers*; with *verify*, look again at all that was changed, in the same batch."""
+        changed = [item for item in self.items if item.done] if verify else []
+        if not handlers and not changed:
+            return
+        clock = time.monotonic()
+        answers = iter(self.shell.batch([h.pay() for h in handlers] + [item.resource.probe() for item in changed]))
+        for handler in handlers:
+            answer = next(answers)
+            self.owed.pop(handler.name, None)
+            if not answer.ok:
+                self.report.add("handlers", handler.name, FAILED, time.monotonic() - clock, detail=said(answer))
+                raise Stop("The change is in place, but the running service has not taken it up. " + GO_ON)
+            self.report.add("handlers", handler.name, CHANGED, time.monotonic() - clock)
+        wrong = []
+        for item in changed:
+            answer = next(answers)
+            seen = item.resource.parse(answer.out) if answer.ok else None
+            if seen is None or item.resource.differs(seen):
+                what = item.resource.diff(seen) if seen is not None else said(answer)
+                self.report.add(item.task, item.resource.label, FAILED, detail=f"is still wrong after the change\n{what}")
+                wrong.append(item)
+        if wrong:
+            raise Stop(GO_ON)
+
+    def fine(self, item):
+        """Report an item that needs nothing."""
+        warning = item.seen.get("warning", "")
+        item.done = False
+        self.report.add(item.task, item.resource.label, WARNING if warning else OK, detail=warning)
+
+    def fail(self, item, step, answer, seconds=0.0):
+        """Report a failed step and end the run."""
+        self.report.add(item.task, item.resource.label, FAILED, seconds, detail=f"{step} failed: {said(answer)}")
+        raise Stop(GO_ON)
+
+    def tell_the_rest(self):
+        """Say what was not reached, so that nobody has to guess."""
+        reached = {(entry.task, entry.resource) for entry in self.report.entries}
+        for item in self.items:
+            if not isinstance(item.resource, Flush) and (item.task, item.resource.label) not in reached:
+                self.report.line(item.task, "not reached", item.resource.label)
+
+
+LIST_OWED = sh(
+    """
+cd {} 2>/dev/null || exit 0
+for f in *; do [ -f "$f" ] && printf '\\000%s\\000' "$f" && cat "$f"; done; :
+""",
+    f"{STATE}/owed",
+)
+
+
+def said(answer):
+    """Return the last lines that a failed step printed."""
+    text = (answer.err.strip() or answer.out.strip() or f"exit status {answer.status}").splitlines()
+    return "\n".join(text[-20:])

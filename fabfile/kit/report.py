@@ -1,0 +1,136 @@
+"""What a run did: a line as each thing happens, a recap for each host, and JSON."""
+
+import json
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+
+OK, CHANGED, FAILED, UNKNOWN, WOULD, WARNING = "ok", "changed", "failed", "unknown", "would change", "warning"
+COLOURS = {OK: "32", CHANGED: "33", WOULD: "36", FAILED: "31", UNKNOWN: "35", WARNING: "33"}
+
+_screen = threading.Lock()
+
+
+@dataclass
+class Entry:
+    """One resource of one task, and what became of it."""
+
+    task: str
+    resource: str
+    status: str
+    seconds: float = 0.0
+    diff: str = ""
+
+
+@dataclass
+class Report:
+    """What happened on one *host*; tasks of one command line add to the same one."""
+
+    host: str
+    verbose: bool = False
+    entries: list = field(default_factory=list)
+    notices: list = field(default_factory=list)
+    round_trips: int = 0
+    seconds: float = 0.0
+    error: str = ""
+
+    def count(self, *statuses):
+        """Return how many entries have one of *statuses*."""
+        return sum(entry.status in statuses for entry in self.entries)
+
+    @property
+    def ok(self):
+        return not self.error and not self.count(FAILED)
+
+    def add(self, task, resource, status, seconds=0.0, diff="", detail=""):
+        """Note what became of *resource*, and print its line."""
+        self.entries.append(Entry(task, resource, status, round(seconds, 3), diff))
+        self.line(task, status, resource + (f": {detail}" if detail else ""), seconds)
+        if diff and (self.verbose or status == WOULD):
+            say(indented(diff))
+
+    def line(self, task, status, text, seconds=0.0):
+        """Print one line that can be grepped by host, task and status."""
+        clock = f"  {seconds:.1f} s" if seconds >= 0.05 else ""
+        say(f"{self.host}  {task:<22} {coloured(f'{status:<12}', COLOURS.get(status))} {text}{clock}")
+
+    def recap(self):
+        """Print the notices, the error if there is one, and the last line of this host."""
+        for notice in self.notices:
+            say(f"{self.host}  {notice}")
+        self.notices.clear()
+        if self.error:
+            say(coloured(f"{self.host}  {self.error}", "31"), sys.stderr)
+        counts = {"ok": self.count(OK, WARNING), "changed": self.count(CHANGED), "failed": max(self.count(FAILED), not self.ok)}
+        if self.count(WOULD):
+            counts["would_change"] = self.count(WOULD)
+        if self.count(UNKNOWN):
+            counts["unknown"] = self.count(UNKNOWN)
+        trips = f"{self.round_trips} round trip{'s' if self.round_trips != 1 else ''}"
+        say(f"{self.host}  {' '.join(f'{name}={number}' for name, number in counts.items())}  {trips}, {self.seconds:.1f} s")
+
+    def as_dict(self):
+        """Return the report as DESIGN.md's JSON for one host."""
+        tasks = {}
+        for entry in self.entries:
+            row = {"resource": entry.resource, "status": entry.status, "seconds": entry.seconds, "diff": entry.diff}
+            tasks.setdefault(entry.task, []).append(row)
+        return {
+            "host": self.host,
+            "ok": self.count(OK, WARNING),
+            "changed": self.count(CHANGED),
+            "failed": max(self.count(FAILED), int(not self.ok)),
+            "unknown": self.count(UNKNOWN),
+            "would_change": self.count(WOULD),
+            "round_trips": self.round_trips,
+            "seconds": round(self.seconds, 3),
+            "error": self.error,
+            "tasks": [{"task": task, "resources": rows} for task, rows in tasks.items()],
+        }
+
+
+class Progress:
+    """A line that overwrites itself on a terminal, for the step that is running now."""
+
+    def __init__(self, report, task, resource):
+        self.prefix = f"{report.host}  {task:<22} {'running':<12} {resource}"
+        self.started = time.monotonic()
+        if not sys.stdout.isatty():
+            say(self.prefix)
+
+    def __call__(self, text=""):
+        if sys.stdout.isatty():
+            width = os.get_terminal_size().columns
+            line = f"{self.prefix}  {time.monotonic() - self.started:.0f} s  {text}"
+            with _screen:
+                sys.stdout.write("\r\x1b[K" + line[: width - 1])
+                sys.stdout.flush()
+
+
+def say(text, stream=None):
+    """Print one text, whole even when several hosts talk at once."""
+    stream = stream or sys.stdout
+    with _screen:
+        clear = "\r\x1b[K" if sys.stdout.isatty() else ""
+        # A host's answer may hold bytes that are no text.
+        stream.write(clear + text.encode(errors="replace").decode() + "\n")
+        stream.flush()
+
+
+def coloured(text, colour):
+    """Return *text* in an ANSI colour where standard output is a terminal and NO_COLOR is not set."""
+    return f"\x1b[{colour}m{text}\x1b[0m" if colour and sys.stdout.isatty() and "NO_COLOR" not in os.environ else text
+
+
+def indented(text):
+    """Return *text* with each line moved to the right."""
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def write_json(path, reports):
+    """Write the reports of all hosts to *path*."""
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({"hosts": [report.as_dict() for report in reports]}, file, indent=1)
+        file.write("\n")

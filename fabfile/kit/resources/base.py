@@ -1,0 +1,91 @@
+"""What every kind of resource has."""
+
+import difflib
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ..quote import sh, words
+
+CANNOT_KNOW = 69  # the only exit status of a probe that is no error: the program that would tell is not installed
+STATE = "/run/remote-jupyter"
+
+
+@dataclass(frozen=True)
+class Handler:
+    """Something to do once after the changes, such as a reload; equal ones merge."""
+
+    name: str
+    script: str
+
+    def owe(self):
+        """Return shell text that notes on the host that this handler is owed, so that a later run can pay."""
+        return sh("mkdir -p {} && printf %s {} >{}", f"{STATE}/owed", words([self.script]), f"{STATE}/owed/{self.name}")
+
+    def pay(self):
+        """Return shell text that runs the handler and forgets it where it went well."""
+        return sh("(eval {}) && rm -f {}", words([self.script]), f"{STATE}/owed/{self.name}")
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One thing on the host that should be true.
+
+    `probe` is shell text that asks and never changes anything; it answers on a bare host too. `parse` turns the answer into
+    a mapping, `want` says what that mapping should hold, and `apply` is shell text that makes it so, safe to repeat.
+    """
+
+    notify: Handler | None = field(default=None, kw_only=True)
+
+    changes_unseen: ClassVar[bool] = False  # whether others must be asked again after it changed
+    slow: ClassVar[bool] = False  # whether its progress is worth showing
+    joins: ClassVar[bool] = False  # whether those of one plan become one, in the first one's place, by `joined`
+
+    def probe(self):
+        """Return read-only shell text; its standard output goes to `parse`."""
+        raise NotImplementedError
+
+    def parse(self, output):
+        """Return what *output* tells, as a mapping of names to texts."""
+        return {"state": output.strip()}
+
+    def want(self):
+        """Return what the mapping should hold; names that are missing here do not matter."""
+        raise NotImplementedError
+
+    def apply(self, seen):
+        """Return shell text that makes it so; it is run by ``sh`` as root with ``set -e``."""
+        raise NotImplementedError
+
+    def refuse(self, seen):
+        """Return why this must not be touched (it is somebody else's) and what to do, or None."""
+        return None
+
+    def differs(self, seen):
+        """Return the names whose values are not as wanted."""
+        return [name for name, value in self.want().items() if seen.get(name) != value]
+
+    def diff(self, seen):
+        """Return the difference as a unified diff, without secrets."""
+        want = self.want()
+        names = self.differs(seen)
+        old = [f"{name}: {seen[name]}" for name in names if seen.get(name) is not None]
+        return unified(self.label, old, [f"{name}: {want[name]}" for name in names])
+
+    def notice(self):
+        """Return what the operator must be told once, at the end, after this was changed; or None."""
+        return None
+
+    def settles(self, seen):
+        """Return the names of the handlers that a change of this makes unnecessary."""
+        return ()
+
+    @property
+    def label(self):
+        """The kind and the name, for reports."""
+        return f"{type(self).__name__} {getattr(self, 'path', getattr(self, 'name', ''))}".strip()
+
+
+def unified(name, old, new):
+    """Return a unified diff of two lists of lines, without its time stamps."""
+    lines = difflib.unified_diff(old, new, f"{name} (is)", f"{name} (will be)", lineterm="")
+    return "\n".join(lines)

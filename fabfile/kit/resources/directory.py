@@ -1,0 +1,45 @@
+"""A directory with an owner and a mode."""
+
+from dataclasses import dataclass
+
+from ..patchwork import files, recorded
+from ..quote import sh
+from .base import Resource
+from .file import File
+
+
+@dataclass(frozen=True)
+class Directory(Resource):
+    """A directory at *path* that belongs to *owner* and *group*, with *mode*."""
+
+    path: str
+    owner: str = "root"
+    group: str = "root"
+    mode: str = "0755"
+
+    def probe(self):
+        return sh(
+            'p={}; if [ -d "$p" ] && [ ! -L "$p" ]; then stat -c "%U %G %a" "$p"; else (' + File.PROBE + ") | head -n 1; fi",
+            self.path,
+            self.path,
+        )
+
+    def parse(self, output):
+        fields = output.split()
+        if output.strip() == "absent":
+            return {"owner": None, "group": None, "mode": None}
+        if len(fields) != 3 or fields[0] == "a" or not fields[2].isdigit():
+            return {"foreign": output.strip()}
+        return {"owner": fields[0], "group": fields[1], "mode": fields[2].zfill(4)}
+
+    def want(self):
+        return {"owner": self.owner, "group": self.group, "mode": self.mode}
+
+    def refuse(self, seen):
+        what = seen.get("foreign")
+        return (
+            f"there is something else ({what}) where a directory should be; move it away, then run this again" if what else None
+        )
+
+    def apply(self, seen):
+        return recorded(files.directory, sh("{}", self.path), user=self.owner, group=self.group, mode=self.mode)

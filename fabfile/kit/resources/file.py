@@ -1,0 +1,100 @@
+"""A file with a content of ours."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..quote import Shell, sh
+from .base import Resource, unified
+
+MARK = "Made by remote-jupyter"  # in the head of each file that is wholly ours
+
+
+@dataclass(frozen=True)
+class File(Resource):
+    """A regular file with this *content*, owner, group and mode.
+
+    It is written beside the old one and moved over it, so that there is always a whole one. *check* is a shell command that
+    must like it: with ``{}`` in it, it is asked about the new file before that is in place, otherwise afterwards; where it
+    fails, the old file is back. A file that is there without `MARK`, while *content* has it, is somebody else's.
+    """
+
+    path: str
+    content: str
+    owner: str = "root"
+    group: str = "root"
+    mode: str = "0644"
+    check: str = ""
+    secret: bool = False
+
+    PROBE: ClassVar[str] = """
+        p={}
+        if [ -L "$p" ]; then echo 'a symbolic link'
+        elif [ -f "$p" ]; then stat -c '%U %G %a' "$p" && head -c 1000000 "$p"
+        elif [ -e "$p" ]; then stat -c 'a %F' "$p"
+        else echo absent; fi
+    """
+
+    def probe(self):
+        return sh(self.PROBE, self.path)
+
+    def parse(self, output):
+        head, _, content = output.partition("\n")
+        if head == "absent":
+            return {"content": None}
+        if head.startswith("a "):
+            return {"content": None, "foreign": head}
+        owner, group, mode = head.split()
+        return {"content": content, "owner": owner, "group": group, "mode": mode.zfill(4)}
+
+    def want(self):
+        return {"content": self.content, "owner": self.owner, "group": self.group, "mode": self.mode}
+
+    def refuse(self, seen):
+        if "foreign" in seen:
+            return f"there is {seen['foreign']} where a file of ours should be; move it away, then run this again"
+        if seen["content"] is not None and MARK in self.content and MARK not in seen["content"]:
+            return "this file is not ours, and would be overwritten; move it away (or merge it into the settings), then run this again"
+        return None
+
+    def apply(self, seen):
+        folder, _, name = self.path.rpartition("/")
+        before = self.check.replace("{}", '"$new"') if "{}" in self.check else ":"
+        after = ":" if "{}" in self.check else self.check or ":"
+        return sh(
+            """
+            p={} new=$(mktemp {}) old={}; trap 'rm -f "$new"' EXIT
+            printf %s {} >"$new"
+            [ "$(wc -c <"$new")" = {} ] || { echo 'the disk is full' >&2; exit 1; }
+            chown {} "$new"; chmod {} "$new"
+            {}
+            if [ -e "$p" ]; then ln -f "$p" "$old"; else rm -f "$old"; fi
+            mv -fT "$new" "$p"
+            if ! { {}; }; then
+                if [ -e "$old" ]; then mv -fT "$old" "$p"; else rm -f "$p"; fi
+                echo 'the file as it was is back' >&2
+                exit 1
+            fi
+            rm -f "$old"
+            """,
+            self.path,
+            f"{folder}/.{name}.XXXXXX",
+            f"{folder}/.{name}.old",
+            self.content,
+            len(self.content.encode("utf-8", "surrogateescape")),
+            f"{self.owner}:{self.group}",
+            self.mode,
+            Shell(before),
+            Shell(after.strip()),
+        )
+
+    def diff(self, seen):
+        if self.secret:
+            return (
+                super()
+                .diff({**seen, "content": "<secret>"} if seen["content"] is not None else seen)
+                .replace(self.content, "<secret>")
+            )
+        old = seen["content"]
+        lines = unified(self.path, (old or "").splitlines(), self.content.splitlines())
+        rest = [name for name in self.differs(seen) if name != "content" and old is not None]
+        return "\n".join(filter(None, [lines, *(f"{name}: {seen[name]} -> {self.want()[name]}" for name in rest)]))

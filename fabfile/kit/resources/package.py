@@ -1,0 +1,58 @@
+"""Debian packages."""
+
+from dataclasses import dataclass
+
+from ..quote import sh, words
+from .base import Resource
+from .unit import as_unit
+
+
+@dataclass(frozen=True, init=False)
+class Package(Resource):
+    """Debian packages that are installed, all those of one plan by one run of apt.
+
+    apt runs as a transient unit, so that it ends its work when the connection does not last. It waits *lock_timeout*
+    seconds for another apt, asks nothing, and keeps configuration files that were changed.
+    """
+
+    names: tuple[str, ...]
+    lock_timeout: int = 300
+
+    changes_unseen = slow = joins = True
+
+    def __init__(self, *names, lock_timeout=300, notify=None):
+        for name, value in (("names", names), ("lock_timeout", lock_timeout), ("notify", notify)):
+            object.__setattr__(self, name, value)
+
+    def joined(self, other):
+        """Return the packages of both."""
+        names = dict.fromkeys((*self.names, *other.names))
+        return Package(*names, lock_timeout=max(self.lock_timeout, other.lock_timeout), notify=self.notify or other.notify)
+
+    @property
+    def label(self):
+        return f"Package {' '.join(self.names)}"
+
+    def probe(self):
+        return sh("dpkg-query -W -f '${Package} ${db:Status-Status}\\n' {} 2>/dev/null; :", words(self.names))
+
+    def parse(self, output):
+        status = dict(line.split() for line in output.splitlines())
+        return {name: "installed" if status.get(name) == "installed" else "absent" for name in self.names}
+
+    def want(self):
+        return {name: "installed" for name in self.names}
+
+    def apply(self, seen):
+        script = sh(
+            """
+            export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a
+            apt() { apt-get -q -o DPkg::Lock::Timeout={} -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"; }
+            dpkg --configure -a
+            apt update
+            apt -o APT::Status-Fd=1 install --yes --no-install-recommends {}
+            """,
+            self.lock_timeout,
+            words(self.differs(seen)),
+        )
+        return as_unit("remote-jupyter-apt", script)

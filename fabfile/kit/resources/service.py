@@ -1,0 +1,73 @@
+"""A systemd service."""
+
+from dataclasses import dataclass
+
+from ..quote import Shell, sh
+from .base import CANNOT_KNOW, Handler, Resource
+
+
+@dataclass(frozen=True)
+class Service(Resource):
+    """A service that runs now and starts at boot.
+
+    *check* is shell text that must succeed before it is reloaded, *ready* shell text that must succeed soon after it was
+    started. *ours* says that the unit file is in the same plan, so that its absence is an answer.
+    """
+
+    name: str
+    check: str = ":"
+    ready: str = ""
+    ours: bool = False
+
+    def probe(self):
+        return sh(
+            """
+            seen=$(systemctl show -p LoadState -p ActiveState -p UnitFileState {}) || exit
+            case "$seen" in *LoadState=not-found*) [ -n {} ] || exit {};; esac
+            printf '%s\n' "$seen"
+            """,
+            f"{self.name}.service",
+            "ours" if self.ours else "",
+            CANNOT_KNOW,
+        )
+
+    def parse(self, output):
+        seen = dict(line.split("=", 1) for line in output.splitlines())
+        return {"active": seen.get("ActiveState"), "at boot": seen.get("UnitFileState") or "disabled"}
+
+    def want(self):
+        return {"active": "active", "at boot": "enabled"}
+
+    def apply(self, seen):
+        return "systemctl daemon-reload\n" + sh("systemctl enable -q {}\n", self.name) + self._started("start")
+
+    def settles(self, seen):
+        return (self.restart.name,) if seen["active"] != "active" else ()
+
+    @property
+    def reload(self):
+        """The handler that checks and then reloads, which keeps open connections."""
+        return Handler(f"reload {self.name}", self.check + sh(" && systemctl reload-or-restart {}", self.name))
+
+    @property
+    def restart(self):
+        """The handler that checks, restarts, and waits until it is ready."""
+        return Handler(f"restart {self.name}", self.check + " && systemctl daemon-reload\n" + self._started("restart"))
+
+    def _started(self, verb):
+        return sh(
+            """
+            s='' tries=0
+            systemctl reset-failed {} 2>/dev/null || :
+            systemctl {} {} || s=$?
+            while [ -z "$s" ] && ! { {} && systemctl is-active -q {}; }; do
+                tries=$((tries + 1))
+                case $(systemctl show -P ActiveState {}) in failed|inactive) s=1;; esac
+                case $(systemctl show -P Result {}) in success) ;; *) s=1;; esac
+                [ $tries -lt 150 ] || s=1
+                sleep 0.2
+            done
+            [ -z "$s" ] || { systemctl status --no-pager -n 20 {} >&2; exit 1; }
+            """,
+            *(self.name, verb, self.name, Shell(self.ready or ":"), *[self.name] * 4),
+        )

@@ -1,0 +1,180 @@
+"""A login user, and the keys that may log in as that user."""
+
+import re
+from dataclasses import dataclass, field
+
+from ..quote import sh
+from ..secret import Secret, generated
+from .base import Resource
+
+SYSTEM = "belongs to the system (uid {}), and is no person's; choose another name"
+
+
+@dataclass(frozen=True)
+class User(Resource):
+    """A person's account with its own group, this *home*, a shell, membership of *groups*, and a password.
+
+    A user who exists keeps what is not asked for: *shell* and *password* may be left out. Where no password was ever set and
+    *needs_password* says so, one is generated and told once.
+    """
+
+    name: str
+    home: str
+    shell: str = ""
+    groups: tuple[str, ...] = ()
+    password: Secret | None = None
+    needs_password: bool = False
+    told: list = field(default_factory=list, compare=False, repr=False)
+
+    def probe(self):
+        return sh("getent passwd {}; getent shadow {}; id -nG {} 2>/dev/null; :", self.name, self.name, self.name)
+
+    def parse(self, output):
+        lines = output.splitlines()
+        if not lines:
+            return {"exists": None, "shell": None, "groups": None, "password": None}
+        _, _, uid, _, _, home, shell = lines[0].split(":")
+        stored = lines[1].split(":")[1] if len(lines) > 1 and ":" in lines[1] else ""
+        groups = lines[-1].split()
+        if not stored.strip("!*"):
+            password = "none"
+        elif self.password and not self.password.matches("sha512_crypt", stored):
+            password = "another"
+        else:
+            password = "set"
+        missing = " ".join(group for group in self.groups if group not in groups)
+        return {"exists": "yes", "uid": uid, "home": home, "shell": shell, "missing groups": missing, "password": password}
+
+    def want(self):
+        want = {"exists": "yes", "missing groups": ""}
+        if self.shell:
+            want["shell"] = self.shell
+        if self.password or self.needs_password:
+            want["password"] = "set"
+        return want
+
+    def refuse(self, seen):
+        if not seen["exists"]:
+            return None
+        if not 1000 <= int(seen["uid"]) < 60000:
+            return SYSTEM.format(seen["uid"])
+        if seen["home"] != self.home:
+            return f"this user exists, at home in {seen['home']} and not in {self.home}; set user.home, or choose another name"
+        return None
+
+    def apply(self, seen):
+        script = ""
+        if not seen["exists"]:
+            # A group of this name may be left from a user who was removed.
+            script += sh("getent group {} >/dev/null && own='-g' || own='-U'\n", self.name)
+            script += sh(
+                "if [ $own = -g ]; then useradd -m -d {} -s {} -g {} {}; ",
+                self.home,
+                self.shell or "/bin/bash",
+                self.name,
+                self.name,
+            )
+            script += sh("else useradd -m -d {} -s {} -U {}; fi\n", self.home, self.shell or "/bin/bash", self.name)
+        elif "shell" in self.differs(seen):
+            script += sh("usermod -s {} {}\n", self.shell, self.name)
+        for group in self.groups:
+            script += sh("usermod -a -G {} {}\n", group, self.name)
+        if self.want().get("password", seen["password"]) != seen["password"]:
+            password = self.password or generated()
+            if not self.password:
+                self.told.append(password)
+            # chpasswd reads its standard input, so the hash is in no argument list.
+            script += sh("printf '%s:%s\\n' {} {} | chpasswd -e\n", self.name, password.hashed("sha512_crypt"))
+        return script
+
+    def notice(self):
+        if not self.told:
+            return None
+        return f"The password of {self.name} (for sudo) is now: {self.told[-1].reveal()}   It is shown only this once."
+
+
+@dataclass(frozen=True)
+class AuthorizedKeys(Resource):
+    """Each of *keys*, and each key of the file *copied_from* on the host, may log in as *user*; keys of others stay."""
+
+    user: str
+    home: str
+    keys: tuple[str, ...] = ()
+    copied_from: str = ""
+
+    @property
+    def path(self):
+        return f"{self.home}/.ssh/authorized_keys"
+
+    def probe(self):
+        return sh(
+            """
+            p={}
+            if [ -L "$p" ]; then echo 'a symbolic link'
+            elif [ -e "$p" ]; then stat -c '%U %a' "$p"; cat "$p"
+            else echo absent; fi
+            printf '\\000'
+            [ -z {} ] || cat {} 2>/dev/null
+            :
+            """,
+            self.path,
+            self.copied_from,
+            self.copied_from,
+        )
+
+    def parse(self, output):
+        mine, _, others = output.partition("\0")
+        head, _, text = mine.partition("\n")
+        there = {blob for blob, _ in keys_in(text)}
+        offered = [(blob, line) for key in self.keys for blob, line in keys_in(key)]
+        # A key that may only run one command (cloud images: "log in as …") would let nobody in.
+        offered += [(blob, line) for blob, line in keys_in(others) if "command=" not in line.split(blob)[0]]
+        missing = {blob: line for blob, line in offered if blob not in there}
+        owner, mode = (head.split() + ["", ""])[:2] if head not in ("absent", "a symbolic link") else (None, None)
+        return {
+            "missing keys": "\n".join(missing.values()),
+            "owner": owner,
+            "mode": mode and mode.zfill(4),
+            "foreign": head if head.startswith("a symbolic") else "",
+            "any": bool(there or offered),
+        }
+
+    def want(self):
+        return {"missing keys": "", "owner": self.user, "mode": "0600"}
+
+    def refuse(self, seen):
+        if seen["foreign"]:
+            return f"there is {seen['foreign']} where a file should be; move it away, then run this again"
+        if not seen["any"] and self.copied_from == "":
+            return f"nobody could log in as {self.user}: give a key in user.authorized_keys"
+        return None
+
+    def apply(self, seen):
+        return sh(
+            """
+            user={}; p={}; new=$(mktemp {}); trap 'rm -f "$new"' EXIT
+            if [ -e "$p" ]; then cat "$p" >"$new"; [ -z "$(tail -c 1 "$new")" ] || echo >>"$new"; fi
+            printf '%s' {} >>"$new"
+            chown "$user:$(id -gn "$user")" "$new"; chmod 0600 "$new"
+            mv -fT "$new" "$p"
+            """,
+            self.user,
+            self.path,
+            f"{self.home}/.ssh/.authorized_keys.XXXXXX",
+            seen["missing keys"] + "\n" if seen["missing keys"] else "",
+        )
+
+    def diff(self, seen):
+        return "\n".join(f"+{line}" for line in seen["missing keys"].splitlines()) or super().diff(seen)
+
+
+KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[\w@.-]+\s+[A-Za-z0-9+/=]{40,})")
+
+
+def keys_in(text):
+    """Return (type and key, line) of each public key in *text*, in OpenSSH's authorized_keys format."""
+    found = []
+    for line in text.splitlines():
+        if not line.lstrip().startswith("#") and (match := KEY.search(line)):
+            found.append((match[1], line.strip()))
+    return found

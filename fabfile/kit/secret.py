@@ -1,0 +1,93 @@
+"""Passwords and hashes that never show."""
+
+import getpass
+import os
+import secrets
+import sys
+import warnings
+from pathlib import Path
+
+
+class Secret:
+    """A text that neither repr, str, format nor pickle will show; only `reveal` does."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text):
+        self._text = text
+
+    def reveal(self):
+        """Return the text itself, on its way to the root shell's standard input or the operator's eyes."""
+        return self._text
+
+    def __repr__(self):
+        return "<secret>"
+
+    __str__ = __repr__
+
+    def __format__(self, spec):
+        return "<secret>"
+
+    def __reduce__(self):
+        raise TypeError("a secret is not pickled")
+
+    def hashed(self, scheme):
+        """Return the text hashed by passlib's *scheme*, ``argon2`` (argon2id) or ``sha512_crypt``."""
+        return _scheme(scheme).hash(self._text)
+
+    def matches(self, scheme, stored):
+        """Return whether *stored* is a hash of this text by *scheme*; a hash of another scheme never is."""
+        try:
+            return _scheme(scheme).verify(self._text, stored)
+        except ValueError:
+            return False
+
+
+def _scheme(name):
+    with warnings.catch_warnings():
+        # passlib 1.7.4 reads what the standard library and argon2-cffi announce to remove.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import passlib.hash
+
+        scheme = getattr(passlib.hash, name)
+        scheme.get_backend()
+        return scheme
+
+
+def generated():
+    """Return a new random password of 20 characters that are easy to tell apart."""
+    alphabet = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+    return Secret("".join(secrets.choice(alphabet) for _ in range(20)))
+
+
+def given(name, ask=False):
+    """Return the password that the operator gives under *name*, or None.
+
+    It comes from the environment variable *name*, from the file that ``<name>_FILE`` names, or, with *ask*, from a
+    prompt on the terminal. Raises ValueError where it cannot be read or could never be typed.
+    """
+    text = os.environ.get(name)
+    if text is None and (path := os.environ.get(f"{name}_FILE")):
+        try:
+            text = Path(path).expanduser().read_text(encoding="utf-8").removesuffix("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+            raise ValueError(f"{name}_FILE={path}: {reason}") from None
+    if text is None and ask:
+        text = prompted(name)
+    if text is None:
+        return None
+    if not text or not text.isprintable():
+        raise ValueError(f"{name}: is empty or has a control character; give printable characters")
+    return Secret(text)
+
+
+def prompted(name):
+    """Return what the operator types twice, the same, at a prompt; raises ValueError without a terminal."""
+    if not sys.stdin.isatty():
+        raise ValueError(f"{name}: there is no terminal to ask on; set it in the environment")
+    while True:
+        text = getpass.getpass(f"{name}: ")
+        if text == getpass.getpass("again: "):
+            return text
+        print("these differ", file=sys.stderr)

@@ -1,0 +1,206 @@
+"""The root shell: one channel a host, opened once, through which every step goes in framed batches."""
+
+import getpass
+import secrets
+import select
+import sys
+import threading
+from dataclasses import dataclass
+
+from invoke import Result, UnexpectedExit
+
+from .connect import connect
+from .errors import ConnectionLost, Problem, Unreachable
+from .quote import sh, words
+
+PREAMBLE = """
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+SSH_SERVER_PORT=${SSH_CONNECTION##* }; export SSH_SERVER_PORT
+umask 022; unset HISTFILE TMPDIR; cd /
+"""
+
+_shells = {}
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one step of a batch answered; *status* is None where the step was not reached."""
+
+    status: int | None
+    out: str
+    err: str
+
+    @property
+    def ok(self):
+        return self.status == 0
+
+
+def shell_of(c):
+    """Return the root shell of the host of *c*; every task of one process shares it. Raises Unreachable."""
+    place = (c.user, c.host, c.port)
+    with _lock:
+        shell = _shells.get(place)
+    if shell is None or shell.closed:
+        shell = Shell(c)
+        with _lock:
+            _shells[place] = shell
+    return shell
+
+
+def close_all():
+    """Close every root shell and its connection."""
+    with _lock:
+        for shell in _shells.values():
+            shell.close()
+        _shells.clear()
+
+
+class Shell:
+    """A root ``sh`` on the host of the connection *c*: root's own login, or sudo with or without a password.
+
+    Each step runs in a subshell of its own with no standard input. Script and secrets travel on the shell's standard
+    input only, so nothing of them shows in argv, the environment or a log.
+    """
+
+    def __init__(self, c):
+        self.host = c.original_host
+        self.round_trips = 0
+        self._connection = c
+        self._mark = f"rj-{secrets.token_hex(16)}"
+        self._prompt = f"sudo-{secrets.token_hex(8)}:"
+        self._out = self._err = b""
+        self._fresh = True
+        try:
+            self._channel = connect(c).open_session(timeout=30)
+            if c.user == "root":
+                self._channel.exec_command("exec /bin/sh")
+            else:
+                self._become_root(c)
+        except (EOFError, OSError) as error:
+            raise Unreachable(f"{c.host} closed the connection at login: {error or 'no reason given'}") from None
+
+    def _become_root(self, c):
+        self._channel.exec_command(
+            sh(
+                'exec sudo -S -p {} env "SSH_CONNECTION=$SSH_CONNECTION" /bin/sh -c {}',
+                self._prompt,
+                f"echo {self._mark}; exec /bin/sh",
+            )
+        )
+        asked = False
+        while self._mark.encode() not in self._out:
+            if self._prompt.encode() in self._err:
+                if asked:
+                    raise Unreachable(
+                        f"sudo does not accept this password for {c.user}; SUDO_PASSWORD is the one that {c.user} has there"
+                    )
+                asked, self._err = True, b""
+                self._channel.sendall(sudo_password(c).encode() + b"\n")
+            elif not self._read():
+                said = self._err.decode(errors="replace").replace(self._prompt, "").strip()
+                raise Unreachable(
+                    f"{c.user} cannot become root: {said or 'sudo ended without a word'}; log in as root, or as one who may use sudo"
+                )
+        self._out = self._err = b""
+
+    @property
+    def closed(self):
+        return self._channel.closed or self._channel.exit_status_ready()
+
+    def close(self):
+        """Close the channel and the connection below it."""
+        self._channel.close()
+        self._connection.close()
+
+    def batch(self, steps, stop=False, on_answer=None, on_line=None):
+        """Run the shell texts *steps* in one round trip and return an Answer for each.
+
+        With *stop* the first step that fails is the last that runs. *on_answer(number, answer)* is called as each step
+        ends, *on_line(text)* for each whole line that a running step prints. Raises ConnectionLost.
+        """
+        script = PREAMBLE if self._fresh else ""
+        script += f"printf '\\n%s\\n' {self._mark}; go=1\n"
+        for step in steps:
+            guard = 'if [ "$go" = 1 ]; then' if stop else "if :; then"
+            script += f"{guard} (eval {words([step])}) </dev/null; status=$?; [ $status = 0 ] || go=0; else status=-; fi\n"
+            script += f"printf '\\n%s %s\\n' {self._mark} $status; printf '\\n%s\\n' {self._mark} >&2\n"
+        self.round_trips += 1
+        self._fresh = False
+        try:
+            self._channel.sendall(script.encode("utf-8", "surrogateescape"))
+        except OSError:
+            self._lost()
+        self._frame("_out")  # whatever the login shell printed before
+        answers = []
+        for number, _ in enumerate(steps):
+            status, out = self._frame("_out", on_line)
+            _, err = self._frame("_err")
+            answers.append(Answer(None if status == "-" else int(status), out, err))
+            if on_answer:
+                on_answer(number, answers[-1])
+        return answers
+
+    def run(self, command, hide=None, warn=False, **_):
+        """Run one *command* as root and return an `invoke.Result`, in the manner of Context.run, which patchwork asks for.
+
+        Raises UnexpectedExit where it fails and *warn* is false.
+        """
+        [answer] = self.batch([command])
+        result = Result(stdout=answer.out, stderr=answer.err, exited=answer.status, command=command, hide=("stdout", "stderr"))
+        if hide is None:
+            sys.stdout.write(answer.out)
+            sys.stderr.write(answer.err)
+        if not answer.ok and not warn:
+            raise UnexpectedExit(result)
+        return result
+
+    def _frame(self, stream, on_line=None):
+        """Return the status and the text of *stream* up to the next mark."""
+        mark = f"\n{self._mark}".encode()
+        told = 0
+        while True:
+            text = getattr(self, stream)
+            at = text.find(mark)
+            end = text.find(b"\n", at + len(mark)) if at >= 0 else -1
+            if on_line and (upto := text.rfind(b"\n", told, at if at >= 0 else len(text))) > told:
+                for line in text[told:upto].decode(errors="replace").splitlines():
+                    on_line(line)
+                told = upto
+            if end >= 0:
+                setattr(self, stream, text[end + 1 :])
+                return text[at + len(mark) : end].decode().strip(), text[:at].decode("utf-8", "surrogateescape")
+            if not self._read():
+                self._lost()
+
+    def _read(self):
+        """Wait for output and take it in; return whether there was any, that is whether the channel lives."""
+        select.select([self._channel], [], [])
+        out = self._channel.recv(1 << 16) if self._channel.recv_ready() else b""
+        err = self._channel.recv_stderr(1 << 16) if self._channel.recv_stderr_ready() else b""
+        self._out += out
+        self._err += err
+        return bool(out or err) or not (self._channel.closed or self._channel.eof_received)
+
+    def _lost(self):
+        said = (self._out + self._err).decode(errors="replace").replace(self._mark, "").strip()[-500:]
+        self.close()
+        raise ConnectionLost("the connection ended in the middle" + (f"; the last words were: {said}" if said else ""))
+
+
+def sudo_password(c):
+    """Return the password for sudo: SUDO_PASSWORD, its file, Fabric's ``sudo.password``, or by prompt on a terminal."""
+    from .secret import given
+
+    try:
+        secret = given("SUDO_PASSWORD")
+    except ValueError as error:
+        raise Problem(str(error)) from None
+    if secret:
+        return secret.reveal()
+    if password := c.config.sudo.password:
+        return password
+    if sys.stdin.isatty():
+        with _lock:
+            return getpass.getpass(f"sudo password of {c.user} on {c.host}: ")
+    raise Unreachable(f"sudo asks for the password of {c.user}; give it in SUDO_PASSWORD, or log in as root")

@@ -1,0 +1,223 @@
+"""`setup` makes a Fabric task of a generator of resources; `Executor` runs a whole command line of them."""
+
+import inspect
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import fabric
+from fabric import Connection
+from invoke import Exit
+
+from .errors import Problem
+from .plan import Plan, Section
+from .report import WOULD, Report, say, write_json
+from .settings import Invalid, host_name, number
+from .shell import close_all, shell_of
+
+BAD_REQUEST, PENDING = 2, 3  # exit statuses
+
+_reports = {}  # of one command line, by host, in the order in which the hosts came
+
+
+class SetupTask(fabric.Task):
+    """A task that says what should be true on a host.
+
+    Called, it converges now and returns a `Report`; its ``body`` joins another's plan by ``yield from``.
+    """
+
+    def __init__(self, function, schema=None, flags=None, **kwargs):
+        self.schema, self.flags = schema, flags or {}
+        extra = list(inspect.signature(function).parameters.values())[2:]
+        self.extra = [parameter.name for parameter in extra]
+
+        def body(c, settings=None, **given):
+            mine = {name: given.pop(name) for name in self.extra if name in given}
+            yield Section(self.name.replace("_", "-"))
+            yield from function(c, settings or self.settings(c, given), **mine)
+
+        body.__name__, body.__doc__, body.__module__ = function.__name__, function.__doc__, function.__module__
+        self._parameters = [
+            self._flag("verbose", False),
+            *map(self._setting_flag, self.flags),
+            *extra,
+            self._flag("report", None),
+        ]
+        helps = {}
+        for name, dotted in self.flags.items():
+            off = self._flag_name(name) != name
+            helps[self._flag_name(name)] = f"Turns off: {schema.help(dotted)}" if off else schema.help(dotted)
+        helps |= {"verbose": "Show the difference of each change.", "report": "Write what was done to this file, as JSON."}
+        lists = [name for name, dotted in self.flags.items() if isinstance(schema.default(dotted), list)]
+        super().__init__(body, help=helps | kwargs.pop("help", {}), iterable=lists, **kwargs)
+
+    def argspec(self, body):
+        return inspect.Signature(self._parameters)
+
+    def _flag(self, name, default):
+        return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
+
+    def _flag_name(self, name):
+        # A switch that is on by default is turned off by --no-NAME: so given and not given can be told apart.
+        return f"no_{name}" if self.schema.default(self.flags[name]) is True else name
+
+    def _setting_flag(self, name):
+        return self._flag(self._flag_name(name), False if isinstance(self.schema.default(self.flags[name]), bool) else None)
+
+    def settings(self, c, given):
+        """Return the settings for *c* with the flags *given*; raises Exit with status 2 where one is not valid."""
+        values = {}
+        for name, dotted in self.flags.items():
+            value = given.pop(name, None)
+            if given.pop(f"no_{name}", False):
+                value = False
+            if value is not None and value != [] and (value is not False or self.schema.default(dotted) is True):
+                values[dotted] = value
+        if given:
+            raise TypeError(f"{self.name}() got unexpected flags: {', '.join(given)}")
+        try:
+            return self.schema.load(c, values)
+        except Invalid as error:
+            raise Exit(str(error), BAD_REQUEST) from None
+
+    def __call__(self, c, settings=None, verbose=False, report=None, **given):
+        if not isinstance(c, Connection):
+            raise Exit(f"{self.name} sets up a server: say which with -H [user@]host", BAD_REQUEST)
+        mine = {name: given.pop(name) for name in self.extra if name in given}
+        settings = settings or self.settings(c, given)
+        result = report_for(c)
+        result.verbose = verbose
+        try:
+            converge(c, self.body(c, settings, **mine), result)
+        finally:
+            if report:
+                write_json(report, _reports.values() if Executor.running else [result])
+        if not Executor.running:
+            result.recap()
+        if not result.ok:
+            raise Exit(code=1)
+        self.times_called += 1
+        return result
+
+
+def report_for(c):
+    """Return the report of the host of *c*; the tasks of one command line share it."""
+    report = Report(c.original_host)
+    return _reports.setdefault((c.user, c.host, c.port), report) if Executor.running else report
+
+
+def converge(c, body, report):
+    """Make what *body* yields true on the host of *c*, and note in *report* what happened."""
+    started, shell, trips = time.monotonic(), None, 0
+    try:
+        shell = shell_of(c)
+        trips = shell.round_trips
+        Plan(shell, body, report).converge(dry=c.config.run.dry)
+    except Problem as error:
+        report.error = str(error)
+    except KeyboardInterrupt:
+        report.error = "Interrupted. Run the same command again: it takes up where this one ended."
+        raise
+    finally:
+        report.seconds += time.monotonic() - started
+        report.round_trips += shell.round_trips - trips if shell else 0
+
+
+def setup(schema, help=None, **flags):
+    """Return a decorator that makes a `SetupTask` of a generator function ``(c, settings, …)``.
+
+    Each of *flags* names a setting (``user="user.name"``): it becomes a flag of the task, with the setting's default,
+    type and comment. Further parameters of the function become flags of their own, with *help*.
+    """
+
+    def decorate(function):
+        return fabric.task(klass=SetupTask, schema=schema, flags=flags, help=help or {})(function)
+
+    return decorate
+
+
+class Executor(fabric.Executor):
+    """Runs the tasks of one command line host by host, the hosts side by side, over one connection a host."""
+
+    running = False
+
+    def execute(self, *tasks):
+        calls = self.normalize(tasks)
+        if not any(isinstance(call.task, SetupTask) for call in calls):
+            return super().execute(*tasks)
+        self.check(calls)
+        chains = {}
+        for call in self.expand_calls(calls):
+            if host := getattr(call, "init_kwargs", {}).get("host"):
+                chains.setdefault(host, []).append(self.prepared(call))
+            else:
+                self.run([self.prepared(call)])
+        Executor.running, started = True, time.monotonic()
+        try:
+            with ThreadPoolExecutor(min(len(chains), 32) or 1) as pool:
+                # One host stays in the main thread, where Ctrl-C and prompts work best.
+                done = map(self.run, chains.values()) if len(chains) == 1 else pool.map(self.run, chains.values())
+                failures = [code for code in done if code]
+        finally:
+            Executor.running = False
+            for report in _reports.values():
+                report.recap()
+            close_all()
+        if len(_reports) > 1:
+            say(f"{len(_reports)} hosts, {time.monotonic() - started:.1f} s")
+        if failures:
+            raise Exit(code=failures[0])
+        if any(report.count(WOULD) for report in _reports.values()):
+            raise Exit(code=PENDING)
+        return {call.task: None for call in calls}
+
+    def check(self, calls):
+        """Refuse what is wrong with the request itself, before any connection."""
+        hosts = self.core[0].args.hosts.value
+        for host in hosts.split(",") if hosts else ():
+            check_host(host)
+        path = getattr(self.config, "_runtime_path", None)
+        if path and not self.config._runtime_found:
+            raise Exit(f"-f {path}: there is no such file", BAD_REQUEST)
+
+    def prepared(self, call):
+        """Return *call* with its context, after looking at its flags and settings."""
+        config = self.config.clone()
+        config.load_collection(self.collection.configuration(call.called_as))
+        config.load_shell_env()
+        context = call.make_context(config)
+        if isinstance(call.task, SetupTask) and isinstance(context, Connection):
+            given = {name: value for name, value in call.kwargs.items() if name not in ("verbose", "report", *call.task.extra)}
+            call.task.settings(context, given)
+        return call, context
+
+    @staticmethod
+    def run(chain):
+        """Run the calls of one host in order and return the exit status of the first that fails, or 0."""
+        for call, context in chain:
+            try:
+                call.task(context, *call.args, **call.kwargs)
+            except Exit as error:
+                if error.message:
+                    say(error.message, sys.stderr)
+                return error.code
+        return 0
+
+
+def check_host(text):
+    """Raise Exit with status 2 where *text* is not ``[user@]host[:port]``."""
+    user, _, rest = text.strip().rpartition("@")
+    host, port = rest, "22"
+    if rest.count(":") == 1:
+        host, port = rest.split(":")
+    try:
+        if "@" in text and not user:
+            raise ValueError("a user name before the @")
+        # An alias of ssh_config may hold an underscore, which no host name does.
+        host_name(host.replace("_", "-"))
+        number(1, 65535)(port)
+    except ValueError as error:
+        raise Exit(f"-H {text}: {error} is expected, as in root@server.example.org:22", BAD_REQUEST) from None
+
+
+__all__ = ["Executor", "SetupTask", "converge", "report_for", "setup"]

@@ -1,0 +1,142 @@
+"""What a developer of remote-jupyter runs: `inv --list`."""
+
+import os
+import secrets
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from invoke import Collection, Exit, task
+
+from tests.hosts import lab
+
+HERE = Path(__file__).parent
+BIN = Path(sys.executable).parent
+DEBIAN = Path("/etc/debian_version").exists()
+HERE_IS_ENOUGH = DEBIAN and os.geteuid() == 0
+NEED = "real hosts are booted on this machine, which needs root on Debian or Ubuntu"
+
+LAB_PACKAGES = ["debian-archive-keyring", "iproute2", "mmdebstrap", "nftables", "openssh-client"]
+LAB_PACKAGES += ["systemd-container"]
+TEST_PACKAGES = [*LAB_PACKAGES, "chromium", "chromium-driver", "rsync"]
+
+
+@task(name="up", help={"suite": f"a Debian release: {' or '.join(lab.base.SUITES)}"})
+def lab_up(c, name, suite="bookworm"):
+    """Boot a fresh Debian server on this machine; it stays until lab.down."""
+    _prepare(LAB_PACKAGES)
+    _show(lab.up(name, suite))
+
+
+@task(name="ssh", help={"user": "who to be there"})
+def lab_ssh(c, name, user="root"):
+    """Log in to a host, or run a command there: inv lab.ssh NAME [-- COMMAND]."""
+    _prepare()
+    host = lab.find(name)
+    command = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+    sys.exit(subprocess.run(host.ssh_argv(shlex.join(command) if command else None, user)).returncode)
+
+
+@task(name="list")
+def lab_list(c):
+    """Name the hosts that are up."""
+    _prepare()
+    lab.sweep()
+    for host in lab.hosts():
+        _show(host)
+
+
+@task(name="down", positional=["name"], help={"all": "every host of this lab folder"})
+def lab_down(c, name=None, all=False):
+    """Remove a host and everything it left on this machine."""
+    _prepare()
+    if bool(name) == all:
+        raise Exit("lab.down takes the name of a host, or --all", 2)
+    lab.sweep()
+    lab.down_all() if all else lab.down(name)
+
+
+@task(name="build")
+def lab_build(c):
+    """Make the base trees of every release now, at the same time."""
+    _prepare(LAB_PACKAGES)
+    program = "import sys; from tests.hosts import lab; lab.build(sys.argv[1])"
+    build = [sys.executable, "-c", program]
+    running = [subprocess.Popen([*build, suite], cwd=HERE) for suite in lab.base.SUITES]
+    if any([process.wait() for process in running]):
+        raise Exit(code=1)
+
+
+@task
+def test(c):
+    """Run every test that this machine can run; TEST_HOST=root@... takes that server instead of the lab."""
+    pytest = [sys.executable, "-m", "pytest"]
+    if os.environ.get("TEST_HOST"):
+        print("Left out: tests that boot hosts of their own; to run these, unset TEST_HOST.", flush=True)
+        pytest += ["-m", "not lab"]
+    elif HERE_IS_ENOUGH:
+        _prepare(TEST_PACKAGES)
+    else:
+        print(f"Left out: tests on hosts; {NEED}, or TEST_HOST=root@SERVER (it will be changed).", flush=True)
+        pytest += ["-m", "not host"]
+    sys.exit(subprocess.run(pytest, cwd=HERE).returncode)
+
+
+@task
+def lint(c):
+    """Check style and common mistakes."""
+    sys.exit(subprocess.run([BIN / "ruff", "check", "."], cwd=HERE).returncode)
+
+
+@task
+def demo(c):
+    """Boot a fresh server and set it up: a Jupyter to look at, on this machine."""
+    _prepare(LAB_PACKAGES)
+    host = next((host for host in lab.hosts() if host.name == "demo"), None) or lab.up("demo")
+    password = os.environ.get("JUPYTER_PASSWORD") or secrets.token_urlsafe(12)
+    settings = {"JUPYTER_PASSWORD": password, "FABRIC_REMOTE_JUPYTER_PYTHON_DISTRIBUTION": "venv"}
+    fab = [BIN / "fab", "-H", host.string, "-i", host.key]
+    for name in ("full-setup", "verify"):
+        done = subprocess.run([*fab, name], cwd=HERE, env=os.environ | settings)
+        if done.returncode:
+            print(f"{name} failed. The host is still up; take it down with: .venv/bin/inv lab.down demo")
+            sys.exit(done.returncode)
+    print(f"\nJupyter:   https://{host.address}/jupyter\nUser:      jupyter-admin\nPassword:  {password}")
+    print("Look in:   .venv/bin/inv lab.ssh demo\nTake down: .venv/bin/inv lab.down demo")
+
+
+@task
+def bench(c):
+    """Measure how long everything takes."""
+    _prepare(LAB_PACKAGES)
+    from tests.hosts import bench
+
+    bench.main()
+
+
+def _prepare(packages=None):
+    """Say what is needed for hosts on this machine, and install what is missing."""
+    if not HERE_IS_ENOUGH:
+        raise Exit(f"Not possible here: {NEED}.", 1)
+    query = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *packages]
+    listed = subprocess.run(query, capture_output=True, text=True).stdout if packages else ""
+    missing = [name for name in packages if f"{name} installed" not in listed.splitlines()]
+    if not missing:
+        return
+    subprocess.run(["apt-get", "update", "-q"], check=True)
+    show = ["apt-cache", "--no-all-versions", "show", *missing]
+    known = subprocess.run(show, capture_output=True, text=True).stdout
+    # Ubuntu has no Chromium package; the tests in a browser are then skipped.
+    wanted = [name for name in missing if f"Package: {name}" in known.splitlines()]
+    install = ["apt-get", "install", "-qy", "--no-install-recommends", *wanted]
+    subprocess.run(install, check=True, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+
+
+def _show(host):
+    running = "" if host.pid else "  (not running)"
+    print(f"{host.name:16} {host.suite:10} {host.string:22} -i {host.key}{running}")
+
+
+_lab = Collection("lab", lab_up, lab_ssh, lab_list, lab_down, lab_build)
+namespace = Collection(_lab, test, lint, demo, bench)
