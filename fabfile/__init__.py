@@ -5,7 +5,7 @@ from invoke import Collection
 
 from .apache import configure_apache, enable_apache_modules, install_apache
 from .certs import issue_cert
-from .checks import preflight
+from .checks import preflight, verify
 from .conda import install_anaconda
 from .firewall import firewall
 from .jupyter import configure_jupyter
@@ -27,6 +27,7 @@ ns = Collection(
     install_apache,
     issue_cert,
     preflight,
+    verify,
 )
 ns.configure({schema.key: schema.defaults})
 

@@ -1,6 +1,6 @@
 """The certificate that Apache serves."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from .kit.resources import Directory, File, Package, SelfSigned
@@ -51,7 +51,7 @@ def own_pair(s, hosts):
         raise ValueError(f"tls.key: {s.tls.key} holds no private key in PEM without a passphrase") from None
     if key.public_key() != certificate.public_key():
         raise ValueError(f"tls.key: {s.tls.key} is not the key of {s.tls.certificate}")
-    if certificate.not_valid_after_utc <= datetime.now(timezone.utc):
+    if certificate.not_valid_after_utc <= datetime.now(UTC):
         raise ValueError(f"tls.certificate: {s.tls.certificate} expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
     named = names_of(certificate)
     for host in hosts:

@@ -1,10 +1,21 @@
 """Questions before the first change, and the proof after the last."""
 
+import json as jsonlib
 import time
+from dataclasses import asdict
 
+from fabric import Connection, task
+from invoke import Exit
+
+from .certs import CERTIFICATE
+from .jupyter import generated_here
+from .kit.errors import Problem
 from .kit.quote import sh
+from .kit.report import FAILED, OK, Report
 from .kit.resources import Check
-from .options import setup
+from .kit.settings import Invalid
+from .kit.shell import shell_of
+from .options import base_url, names, password, schema, setup
 
 GIB = 1 << 20  # in the kibibytes of /proc/meminfo and df
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
@@ -48,7 +59,10 @@ def memory(output):
     size = sum(int(line.split()[1]) for line in output.splitlines())
     if size < GIB * 45 // 100:
         return f"{size // 1024} MiB of memory and swap; 512 MiB are the least: take a larger server or add swap", ""
-    return "", f"only {size // 1024} MiB of memory and swap; kernels with data want more" if size < GIB * 9 // 10 else ""
+    return (
+        "",
+        f"only {size // 1024} MiB of memory and swap; kernels with data want more" if size < GIB * 9 // 10 else "",
+    )
 
 
 def disk(output):
@@ -106,3 +120,59 @@ def apt(output, patience):
         return "", ""
     pid, name, *_ = output.splitlines()[0].split()
     return "", f"{name} (process {pid}) is at work with packages; it is waited for, up to {patience} s"
+
+
+@task(
+    help={
+        "domain": "Name under which to visit the server; empty for tls.domain, or the host as you gave it to -H.",
+        "json": "Write the steps to this file, as JSON.",
+        "ask_password": "Ask for Jupyter's password here, instead of JUPYTER_PASSWORD.",
+    }
+)
+def verify(c, domain=None, json=None, ask_password=False):
+    """Prove from here that a person can reach Jupyter, log in, and use a kernel and a terminal."""
+    if not isinstance(c, Connection):
+        raise Exit("verify looks at a server: say which with -H [user@]host", 2)
+    try:
+        s = schema.load(c, {"tls.domain": domain})
+        given = password("JUPYTER_PASSWORD", ask_password) or next(reversed(generated_here(c)), None)
+    except (Invalid, ValueError) as error:
+        raise Exit(str(error), 2) from None
+    if c.config.run.dry:
+        return
+    report, steps = Report(c.original_host), []
+    for step in proof(c, s, given):
+        steps.append(asdict(step))
+        mend = f"; mend it with: {step.mend}" if step.mend and not step.ok else ""
+        report.add("verify", step.name, OK if step.ok else FAILED, step.seconds, detail=f"{step.detail}{mend}")
+    if json:
+        _verified[c.original_host] = {"host": c.original_host, "ok": all(step["ok"] for step in steps), "steps": steps}
+        with open(json, "w", encoding="utf-8") as file:
+            jsonlib.dump({"hosts": list(_verified.values())}, file, indent=1)
+    if not report.ok:
+        raise Exit(code=1)
+
+
+_verified = {}  # by host, so that one file holds them all
+
+
+def proof(c, s, secret):
+    """Yield each step from the installed certificate, which SSH tells, to the kernel and the terminal."""
+    from .web import Site, Step, visit
+
+    started = time.monotonic()
+    try:
+        installed, jupyter, apache = shell_of(c).batch(
+            [sh("cat {}", CERTIFICATE), "systemctl is-active jupyter", "systemctl is-active apache2"]
+        )
+    except Problem as error:
+        yield Step("server", False, str(error))
+        return
+    seconds = time.monotonic() - started
+    for answer, name, mend in ((jupyter, "jupyter", "configure-jupyter"), (apache, "apache2", "install-apache")):
+        if not answer.ok:
+            yield Step("server", False, f"{name}.service is {answer.out.strip() or 'not there'}", mend, seconds)
+            break
+    else:
+        yield Step("server", True, "jupyter.service and apache2.service are active", "", seconds)
+    yield from visit(Site(names(c, s)[0], base_url(s) or "/", installed.out if installed.ok else ""), secret)

@@ -2,9 +2,17 @@
 
 from .kit.quote import sh
 from .kit.resources import Directory, File, PasswordFile, Service
-from .options import base_url, home, is_address, names, notebook_dir, password, prefix, render, setup
+from .kit.resources.certificate import is_address
+from .options import base_url, home, names, notebook_dir, password, prefix, render, setup
 
 UNIT = "/etc/systemd/system/jupyter.service"
+
+_generated = {}  # by host: the passwords that were generated in this process, so that verify can log in after full-setup
+
+
+def generated_here(c):
+    """Return the list of the passwords that were generated in this process for Jupyter on the host of *c*."""
+    return _generated.setdefault((c.host, c.port), [])
 
 
 @setup(
@@ -33,13 +41,19 @@ def configure_jupyter(c, s, ask_password=False):
         "by_address": any(map(is_address, names(c, s))),
         "writable": writable(home(s), notebook_dir(s), prefix(s)),
     }
-    yield Directory(config, user, user, "0700")
-    yield Directory(notebook_dir(s), user, user, "0755")
+    yield Directory(config, user, mode="0700")
+    yield Directory(notebook_dir(s), user)
     yield PasswordFile(
-        hash_file, user, password("JUPYTER_PASSWORD", ask_password), "argon2:", "password of Jupyter", notify=service.restart
+        hash_file,
+        user,
+        password("JUPYTER_PASSWORD", ask_password),
+        "argon2:",
+        "password of Jupyter",
+        told=generated_here(c),
+        notify=service.restart,
     )
     content = render("jupyter_server_config.py.j2", **values)
-    yield File(f"{config}/jupyter_server_config.py", content, user, user, "0600", notify=service.restart)
+    yield File(f"{config}/jupyter_server_config.py", content, user, mode="0600", notify=service.restart)
     yield File(UNIT, render("jupyter.service.j2", **values), notify=service.restart)
     yield service
 

@@ -1,22 +1,24 @@
 """The settings' rules, and what follows from the settings."""
 
-import ipaddress
 import re
 from functools import partial
 from pathlib import Path
 
 from .kit import secret
-from .kit.render import environment
 from .kit.resources import Service
 from .kit.resources.apache import CONFIGTEST
-from .kit.settings import Schema, absolute_path, host_name, list_of, number, one_of, text
+from .kit.settings import Schema
 from .kit.task import setup as kit_setup
+from .render import environment
+from .rules import absolute_path, boolean, host_name, list_of, number, one_of, text
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
 
 USER = text(r"[a-z_][a-z0-9_-]{0,30}", "a user name: small letters, digits, - and _, not a digit first, at most 31", empty=False)
 PATH = text(
-    r"/|(/[A-Za-z0-9._~-]+)+", "a path such as /jupyter: letters, digits and ._~- between slashes, or / alone", empty=False
+    r"/|(/[A-Za-z0-9._~-]+)+",
+    "a path such as /jupyter: letters, digits and ._~- between slashes, or / alone",
+    empty=False,
 )
 REQUIREMENT = text(
     r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(\[[\w,. -]+\])?\s*([<>=!~]=?[\w.*+!<>=~, -]+)?",
@@ -53,15 +55,20 @@ def url(value):
 RULES = {
     "user.name": user_name,
     "user.home": plain_path,
+    "user.sudo": boolean,
     "user.shell": text(r"/[\w./+-]+", "the path of a shell, such as /bin/bash"),
     "user.authorized_keys": keys,
     "ssh.permit_root_login": one_of("yes", "prohibit-password", "no"),
+    "ssh.password_authentication": boolean,
+    "firewall.enabled": boolean,
     "firewall.allow": list_of(number(1, 65535)),
     "apt.lock_timeout": number(0, 3600),
     "python.distribution": one_of("venv"),
+    "python.version": text(),
     "python.prefix": plain_path,
     "python.url": url,
     "python.sha256": text(r"[0-9a-f]{64}", "64 hexadecimal digits"),
+    "python.accept_terms": boolean,
     "python.packages": list_of(REQUIREMENT),
     "jupyter.access": one_of("apache"),
     "jupyter.interface": one_of("lab", "notebook"),
@@ -75,6 +82,8 @@ RULES = {
     "tls.email": text(r"[^@\s]+@[^@\s]+", "an e-mail address"),
     "tls.acme_server": url,
     "tls.days": number(31, 3650),
+    "tls.certificate": text(),
+    "tls.key": text(),
 }
 
 schema = Schema("remote_jupyter", CONFIG / "defaults.yml", RULES)
@@ -114,14 +123,6 @@ def base_url(s):
 def names(c, s):
     """Return the names under which the server is met: ``tls.domain``, or the host as it was given."""
     return s.tls.domain or (c.host.lower(),)
-
-
-def is_address(name):
-    """Return whether *name* is an IP address and no DNS name."""
-    try:
-        return bool(ipaddress.ip_address(name))
-    except ValueError:
-        return False
 
 
 password = secret.given

@@ -31,4 +31,3 @@ def full_setup(c, s, ask_password=False):
     yield from configure_apache.body(c, s)
     yield from firewall.body(c, s)
     yield from harden_ssh.body(c, s)
-

@@ -1,7 +1,7 @@
 """sshd."""
 
 from .kit.quote import sh
-from .kit.resources import File, Package, Service
+from .kit.resources import Check, File, Package, Service
 from .options import render, setup
 
 DROP_IN = "/etc/ssh/sshd_config.d/00-remote-jupyter.conf"
@@ -11,9 +11,18 @@ DROP_IN = "/etc/ssh/sshd_config.d/00-remote-jupyter.conf"
 def harden_ssh(c, s):
     """Allow key logins only."""
     ssh = Service("ssh", check="sshd -t")
+    if not s.ssh.password_authentication and not s.user.authorized_keys:
+        yield Check("key login", ":", lambda _: (password_login(c), ""))
     yield Package("openssh-server", lock_timeout=s.apt.lock_timeout)
     content = render("sshd.conf.j2", **vars(s.ssh))
     yield File(DROP_IN, content, mode="0600", check=in_force(s), notify=ssh.reload)
+
+
+def password_login(c):
+    """Return what speaks against ending password logins: that we came by one."""
+    if getattr(c.transport.auth_handler, "auth_method", "") in ("password", "keyboard-interactive"):
+        return "you are logged in with a password, and no password will do any more: put your key there first (ssh-copy-id)"
+    return ""
 
 
 def in_force(s):
@@ -21,10 +30,10 @@ def in_force(s):
     root = {"prohibit-password": "without-password"}.get(s.ssh.permit_root_login, s.ssh.permit_root_login)
     return sh(
         """
-        mkdir -p -m 0755 /run/sshd && sshd -t && for line in {} {}; do
-            sshd -T -C user=root,host=localhost,addr=127.0.0.1 | grep -qxiF "$line" ||
-                { echo "sshd does not take up: $line; does sshd_config include sshd_config.d/*.conf at its top?" >&2; false; } || break
-        done
+        mkdir -p -m 0755 /run/sshd && sshd -t && {
+            [ "$(sshd -T -C user=root,host=localhost,addr=127.0.0.1 | grep -cxiF -e {} -e {})" = 2 ] ||
+                ! echo 'sshd does not take this up: sshd_config must include sshd_config.d/*.conf at its top' >&2
+        }
         """,
         f"permitrootlogin {root}",
         f"passwordauthentication {'yes' if s.ssh.password_authentication else 'no'}",

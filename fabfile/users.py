@@ -27,15 +27,14 @@ def create_user(c, s, ask_password=False):
         password=password("USER_PASSWORD", ask_password),
         needs_password=s.user.sudo,
     )
-    yield Directory(f"{folder}/.ssh", name, name, "0700")
-    mine = (
-        ""
-        if s.user.authorized_keys
-        else "/root/.ssh/authorized_keys"
-        if c.user == "root"
-        else f"/home/{c.user}/.ssh/authorized_keys"
+    yield Directory(f"{folder}/.ssh", name, mode="0700")
+    yield AuthorizedKeys(
+        name,
+        folder,
+        public_keys(s.user.authorized_keys),
+        copied_from="" if s.user.authorized_keys else c.user,
+        needed=not s.ssh.password_authentication,
     )
-    yield AuthorizedKeys(name, folder, public_keys(s.user.authorized_keys), copied_from=mine)
 
 
 def public_keys(given):

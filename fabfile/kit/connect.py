@@ -1,12 +1,11 @@
 """Open a Fabric connection as OpenSSH would: known_hosts honoured, no Nagle delay, a dead peer noticed."""
 
 import base64
-import binascii
-import fnmatch
+import functools
 import hashlib
-import hmac
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import paramiko
@@ -66,7 +65,7 @@ def reason(c, error):
 class KnownHosts(paramiko.MissingHostKeyPolicy):
     """Decides on host keys as OpenSSH's known_hosts does; a new key is accepted once and recorded.
 
-    paramiko's own reader knows neither marked lines (``@revoked``) nor several keys of one type.
+    paramiko's own reader knows neither marked lines (``@revoked``) nor several keys of one type, so OpenSSH reads the files.
     """
 
     def __init__(self, c):
@@ -84,22 +83,20 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
     def host(self):
         return self.name if self.port == 22 else f"[{self.name}]:{self.port}"
 
+    @functools.cached_property
     def known(self):
-        """Return the (marker, key type, key bytes) of each line that is about this host."""
+        """Return the (marker, key type, key bytes) of each line that is about this host, as OpenSSH finds them."""
         found = []
-        for path in self.files:
+        for path in filter(Path.is_file, self.files):
             try:
-                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+                asked = subprocess.run(["ssh-keygen", "-F", self.host, "-f", path], capture_output=True, text=True)
             except OSError:
-                continue
-            for line in lines:
-                fields = line.split()
-                marker = fields.pop(0) if line.startswith("@") else ""
-                if len(fields) >= 3 and not fields[0].startswith("#") and names(fields[0], self.host):
-                    try:
-                        found.append((marker, fields[1], base64.b64decode(fields[2])))
-                    except binascii.Error:
-                        continue
+                raise Unreachable("ssh-keygen is missing here: install OpenSSH's client, which reads known_hosts") from None
+            for line in asked.stdout.splitlines():
+                if not line.startswith("#"):
+                    marker = line.split()[0] if line.startswith("@") else ""
+                    _, kind, data, *_ = line.removeprefix(marker).split()
+                    found.append((marker, kind, base64.b64decode(data)))
         return found
 
     def transport(self, sock, **kwargs):
@@ -111,7 +108,7 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER * 1000)
         transport = paramiko.Transport(sock, **kwargs)
         options = transport.get_security_options()
-        types = {kind for marker, kind, _ in self.known() if not marker}
+        types = {kind for marker, kind, _ in self.known if not marker}
         if "ssh-rsa" in types:
             types |= {"rsa-sha2-512", "rsa-sha2-256"}
         options.key_types = sorted(options.key_types, key=lambda kind: kind not in types)
@@ -119,7 +116,7 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
 
     def missing_host_key(self, client, hostname, key):
         """Accept *key*, or raise Unreachable; paramiko asks this for every host, as it was given no file to read."""
-        known, kind, data = self.known(), key.get_name(), key.asbytes()
+        known, kind, data = self.known, key.get_name(), key.asbytes()
         fingerprint = base64.b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
         if any(marker == "@revoked" and stored == data for marker, _, stored in known):
             raise Unreachable(f"the host key of {self.host} (SHA256:{fingerprint}) is marked as revoked in known_hosts")
@@ -149,21 +146,3 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
                 file.write("\n" + line if before and not before.endswith(b"\n") else line)
         except OSError as error:
             raise Unreachable(f"cannot record the host key of {self.host} in {self.mine}: {error.strerror}") from None
-
-
-def names(field, host):
-    """Return whether the first *field* of a known_hosts line (hashed, or patterns with commas) is about *host*."""
-    if field.startswith("|1|"):
-        try:
-            return hmac.compare_digest(paramiko.HostKeys.hash_host(host, field), field)
-        except (ValueError, binascii.Error):
-            return False
-    matched = False
-    for pattern in field.split(","):
-        # Brackets are part of a name with a port here, and no character class.
-        glob = pattern.removeprefix("!").lower().replace("[", "[[]")
-        if fnmatch.fnmatchcase(host.lower(), glob):
-            if pattern.startswith("!"):
-                return False
-            matched = True
-    return matched

@@ -85,9 +85,16 @@ class Plan:
             if answer.status == CANNOT_KNOW:
                 item.seen = None
             elif answer.ok:
-                item.seen = item.resource.parse(answer.out)
+                item.seen = self.parsed(item, answer)
             else:
                 self.fail(item, "probe", answer)
+
+    def parsed(self, item, answer):
+        """Return what *answer* tells of *item*; an answer that makes no sense ends the run with its text."""
+        try:
+            return item.resource.parse(answer.out)
+        except (ValueError, LookupError):
+            self.fail(item, "probe", answer)
 
     def refuse(self, so_far="Nothing was changed. "):
         """End before the next change where something must not be touched."""
@@ -155,7 +162,7 @@ class Plan:
             nonlocal progress
             while queue and queue[0] is not item:
                 self.fine(queue.pop(0))
-            progress = Progress(self.report, item.task, item.resource.label) if item and item.resource.slow else None
+            progress = Progress(self.report, item.task, item.resource) if item and item.resource.slow else None
 
         def ended(number, answer):
             nonlocal clock
@@ -210,7 +217,7 @@ class Plan:
         wrong = []
         for item in changed:
             answer = next(answers)
-            seen = item.resource.parse(answer.out) if answer.ok else None
+            seen = self.parsed(item, answer) if answer.ok else None
             if seen is None or item.resource.differs(seen):
                 what = item.resource.diff(seen) if seen is not None else said(answer)
                 self.report.add(item.task, item.resource.label, FAILED, detail=f"is still wrong after the change\n{what}")

@@ -63,7 +63,11 @@ class Report:
         self.notices.clear()
         if self.error:
             say(coloured(f"{self.host}  {self.error}", "31"), sys.stderr)
-        counts = {"ok": self.count(OK, WARNING), "changed": self.count(CHANGED), "failed": max(self.count(FAILED), not self.ok)}
+        counts = {
+            "ok": self.count(OK, WARNING),
+            "changed": self.count(CHANGED),
+            "failed": max(self.count(FAILED), not self.ok),
+        }
         if self.count(WOULD):
             counts["would_change"] = self.count(WOULD)
         if self.count(UNKNOWN):
@@ -95,7 +99,8 @@ class Progress:
     """A line that overwrites itself on a terminal, for the step that is running now."""
 
     def __init__(self, report, task, resource):
-        self.prefix = f"{report.host}  {task:<22} {'running':<12} {resource}"
+        self.resource = resource
+        self.prefix = f"{report.host}  {task:<22} {'running':<12} {resource.label}"
         self.started = time.monotonic()
         if not sys.stdout.isatty():
             say(self.prefix)
@@ -103,7 +108,7 @@ class Progress:
     def __call__(self, text=""):
         if sys.stdout.isatty():
             width = os.get_terminal_size().columns
-            line = f"{self.prefix}  {time.monotonic() - self.started:.0f} s  {text}"
+            line = f"{self.prefix}  {time.monotonic() - self.started:.0f} s  {self.resource.progress(text)}"
             with _screen:
                 sys.stdout.write("\r\x1b[K" + line[: width - 1])
                 sys.stdout.flush()

@@ -100,7 +100,7 @@ class Shell:
             elif not self._read():
                 said = self._err.decode(errors="replace").replace(self._prompt, "").strip()
                 raise Unreachable(
-                    f"{c.user} cannot become root: {said or 'sudo ended without a word'}; log in as root, or as one who may use sudo"
+                    f"{c.user} cannot become root: {said or 'sudo said nothing'}; log in as root or as one who may use sudo"
                 )
         self._out = self._err = b""
 

@@ -1,6 +1,7 @@
 """`setup` makes a Fabric task of a generator of resources; `Executor` runs a whole command line of them."""
 
 import inspect
+import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from invoke import Exit
 from .errors import Problem
 from .plan import Plan, Section
 from .report import WOULD, Report, say, write_json
-from .settings import Invalid, host_name, number
+from .settings import Invalid
 from .shell import close_all, shell_of
 
 BAD_REQUEST, PENDING = 2, 3  # exit statuses
@@ -47,7 +48,10 @@ class SetupTask(fabric.Task):
         for name, dotted in self.flags.items():
             off = self._flag_name(name) != name
             helps[self._flag_name(name)] = f"Turns off: {schema.help(dotted)}" if off else schema.help(dotted)
-        helps |= {"verbose": "Show the difference of each change.", "report": "Write what was done to this file, as JSON."}
+        helps |= {
+            "verbose": "Show the difference of each change.",
+            "report": "Write what was done to this file, as JSON.",
+        }
         lists = [name for name, dotted in self.flags.items() if isinstance(schema.default(dotted), list)]
         super().__init__(body, help=helps | kwargs.pop("help", {}), iterable=lists, **kwargs)
 
@@ -110,9 +114,13 @@ def converge(c, body, report):
     """Make what *body* yields true on the host of *c*, and note in *report* what happened."""
     started, shell, trips = time.monotonic(), None, 0
     try:
+        parts = list(body)
+    except ValueError as error:
+        raise Exit(str(error), BAD_REQUEST) from None
+    try:
         shell = shell_of(c)
         trips = shell.round_trips
-        Plan(shell, body, report).converge(dry=c.config.run.dry)
+        Plan(shell, parts, report).converge(dry=c.config.run.dry)
     except Problem as error:
         report.error = str(error)
     except KeyboardInterrupt:
@@ -206,18 +214,9 @@ class Executor(fabric.Executor):
 
 def check_host(text):
     """Raise Exit with status 2 where *text* is not ``[user@]host[:port]``."""
-    user, _, rest = text.strip().rpartition("@")
-    host, port = rest, "22"
-    if rest.count(":") == 1:
-        host, port = rest.split(":")
-    try:
-        if "@" in text and not user:
-            raise ValueError("a user name before the @")
-        # An alias of ssh_config may hold an underscore, which no host name does.
-        host_name(host.replace("_", "-"))
-        number(1, 65535)(port)
-    except ValueError as error:
-        raise Exit(f"-H {text}: {error} is expected, as in root@server.example.org:22", BAD_REQUEST) from None
+    match = re.fullmatch(r"([^@\s]+@)?([\w.-]+(?::(\d{1,5}))?|[\da-fA-F:]+)", text.strip())
+    if not match or not 0 < int(match[3] or 22) < 65536:
+        raise Exit(f"-H {text}: this is no host; [user@]host[:port] is expected, as in root@example.org:22", BAD_REQUEST)
 
 
 __all__ = ["Executor", "SetupTask", "converge", "report_for", "setup"]

@@ -71,6 +71,10 @@ class Resource:
         old = [f"{name}: {seen[name]}" for name in names if seen.get(name) is not None]
         return unified(self.label, old, [f"{name}: {want[name]}" for name in names])
 
+    def progress(self, line):
+        """Return what to show while it is applied, of a *line* that it prints."""
+        return line
+
     def notice(self):
         """Return what the operator must be told once, at the end, after this was changed; or None."""
         return None

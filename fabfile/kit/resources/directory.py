@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 
 from ..patchwork import files, recorded
-from ..quote import sh
+from ..quote import sh, words
 from .base import Resource
 from .file import File
 
 
 @dataclass(frozen=True)
 class Directory(Resource):
-    """A directory at *path* that belongs to *owner* and *group*, with *mode*."""
+    """A directory at *path* that belongs to *owner* and *group* (the owner's own where it is empty), with *mode*."""
 
     path: str
     owner: str = "root"
-    group: str = "root"
+    group: str = ""
     mode: str = "0755"
 
     def probe(self):
@@ -33,7 +33,7 @@ class Directory(Resource):
         return {"owner": fields[0], "group": fields[1], "mode": fields[2].zfill(4)}
 
     def want(self):
-        return {"owner": self.owner, "group": self.group, "mode": self.mode}
+        return {"owner": self.owner, "mode": self.mode} | ({"group": self.group} if self.group else {})
 
     def refuse(self, seen):
         what = seen.get("foreign")
@@ -42,4 +42,5 @@ class Directory(Resource):
         )
 
     def apply(self, seen):
-        return recorded(files.directory, sh("{}", self.path), user=self.owner, group=self.group, mode=self.mode)
+        group = words([self.group]) if self.group else sh('"$(id -gn {})"', self.owner)
+        return recorded(files.directory, words([self.path]), user=words([self.owner]), group=group, mode=self.mode)

@@ -11,7 +11,7 @@ MARK = "Made by remote-jupyter"  # in the head of each file that is wholly ours
 
 @dataclass(frozen=True)
 class File(Resource):
-    """A regular file with this *content*, owner, group and mode.
+    """A regular file with this *content*, owner, mode, and group (the owner's own where it is empty).
 
     It is written beside the old one and moved over it, so that there is always a whole one. *check* is a shell command that
     must like it: with ``{}`` in it, it is asked about the new file before that is in place, otherwise afterwards; where it
@@ -21,7 +21,7 @@ class File(Resource):
     path: str
     content: str
     owner: str = "root"
-    group: str = "root"
+    group: str = ""
     mode: str = "0644"
     check: str = ""
     secret: bool = False
@@ -47,13 +47,14 @@ class File(Resource):
         return {"content": content, "owner": owner, "group": group, "mode": mode.zfill(4)}
 
     def want(self):
-        return {"content": self.content, "owner": self.owner, "group": self.group, "mode": self.mode}
+        want = {"content": self.content, "owner": self.owner, "mode": self.mode}
+        return want | ({"group": self.group} if self.group else {})
 
     def refuse(self, seen):
         if "foreign" in seen:
             return f"there is {seen['foreign']} where a file of ours should be; move it away, then run this again"
         if seen["content"] is not None and MARK in self.content and MARK not in seen["content"]:
-            return "this file is not ours, and would be overwritten; move it away (or merge it into the settings), then run this again"
+            return "this file is not ours, and would be overwritten; move it away, then run this again"
         return None
 
     def apply(self, seen):

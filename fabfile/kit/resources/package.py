@@ -43,11 +43,22 @@ class Package(Resource):
     def want(self):
         return {name: "installed" for name in self.names}
 
+    def progress(self, line):
+        # apt's status lines: pmstatus:apache2:66.6667:Unpacking apache2 (amd64)
+        kind, _, rest = line.partition(":")
+        if kind in ("pmstatus", "dlstatus") and rest.count(":") >= 2:
+            _, percent, what = rest.split(":", 2)
+            return f"{float(percent):.0f} %  {what}"
+        return line
+
     def apply(self, seen):
         script = sh(
             """
             export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a
-            apt() { apt-get -q -o DPkg::Lock::Timeout={} -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"; }
+            apt() {
+                apt-get -q -o DPkg::Lock::Timeout={} \\
+                    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
+            }
             dpkg --configure -a
             apt update
             apt -o APT::Status-Fd=1 install --yes --no-install-recommends {}

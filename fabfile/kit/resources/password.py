@@ -50,7 +50,7 @@ class PasswordFile(Resource):
         if not self.password:
             self.told.append(password)
         content = self.prefix + password.hashed("argon2") + "\n"
-        return File(self.path, content, self.owner, self.owner, "0600", secret=True).apply({"content": None})
+        return File(self.path, content, self.owner, mode="0600", secret=True).apply({"content": None})
 
     def notice(self):
         return f"The {self.purpose} is now: {self.told[-1].reveal()}   It is shown only this once." if self.told else None

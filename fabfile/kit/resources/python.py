@@ -27,9 +27,9 @@ class Venv(Resource):
             """
             p={}
             if [ -L "$p" ]; then echo 'a symbolic link'
-            elif [ -f "$p/pyvenv.cfg" ] && [ -x "$p/bin/python" ] && ls "$p"/lib/python3*/site-packages/pip/__init__.py >/dev/null 2>&1; then
-                stat -c '%U' "$p/pyvenv.cfg"
-            elif [ -f "$p/pyvenv.cfg" ]; then echo unfinished
+            elif [ -f "$p/pyvenv.cfg" ]; then
+                set -- "$p"/lib/python3*/site-packages/pip/__init__.py
+                if [ -x "$p/bin/python" ] && [ -f "$1" ]; then stat -c '%U' "$p/pyvenv.cfg"; else echo unfinished; fi
             elif [ -e "$p" ] && { [ ! -d "$p" ] || [ -n "$(ls -A "$p")" ]; }; then echo 'something else'
             else echo absent; fi
             """,
@@ -46,17 +46,19 @@ class Venv(Resource):
     def refuse(self, seen):
         if seen["owner"] in (None, self.user):
             return None
-        return (
-            f"there is {seen['owner']} and no environment of {self.user}; move it away or set python.prefix, then run this again"
-        )
+        return f"there is {seen['owner']} and no environment of {self.user}; move it away, or set python.prefix"
 
     def apply(self, seen):
-        # --clear mends one whose making was interrupted; whatever is not ours was refused before.
-        make = sh("python3 -m venv --clear {}", self.path)
-        parent = self.path.rpartition("/")[0]
+        # What is there is mended and not cleared: the user may have installed more.
         return sh(
-            '[ -d {} ] || install -d -o {} -g "$(id -gn {})" {}\n{}',
-            *(parent, self.user, self.user, parent, as_unit("remote-jupyter-venv", make, self.user)),
+            """
+            own="-o {} -g $(id -gn {})"
+            [ -d {} ] || install -d $own {}
+            install -d $own {}
+            {}
+            """,
+            *(self.user, self.user, *[self.path.rpartition("/")[0]] * 2, self.path),
+            as_unit("remote-jupyter-venv", sh("python3 -m venv {}", self.path), self.user),
         )
 
 
@@ -77,10 +79,7 @@ class PipPackages(Resource):
 
     def probe(self):
         # RECORD is what pip writes last of each distribution.
-        return sh(
-            'cd {} 2>/dev/null || exit 0; for r in lib/python3*/site-packages/*.dist-info/RECORD; do [ -f "$r" ] && echo "$r"; done; :',
-            self.prefix,
-        )
+        return sh("ls -d {}/lib/python3*/site-packages/*.dist-info/RECORD 2>/dev/null; :", self.prefix)
 
     def parse(self, output):
         from packaging.requirements import Requirement

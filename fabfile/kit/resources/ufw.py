@@ -7,7 +7,6 @@ from ..quote import sh
 from .base import Resource
 
 
-
 @dataclass(frozen=True)
 class UfwRule(Resource):
     """Connections to this TCP *port* are let in; port 0 stands for the one by which we are connected now."""
@@ -46,7 +45,11 @@ class UfwEnabled(Resource):
 
     def parse(self, output):
         seen = dict(line.replace('"', "").split("=", 1) for line in output.splitlines())
-        return {"at boot": seen.get("ENABLED", "no").lower(), "incoming": seen.get("DEFAULT_INPUT_POLICY"), "now": seen["LIVE"]}
+        return {
+            "at boot": seen.get("ENABLED", "no").lower(),
+            "incoming": seen.get("DEFAULT_INPUT_POLICY"),
+            "now": seen["LIVE"],
+        }
 
     def want(self):
         return {"at boot": "yes", "incoming": "DROP", "now": "yes"}

@@ -43,7 +43,14 @@ class User(Resource):
         else:
             password = "set"
         missing = " ".join(group for group in self.groups if group not in groups)
-        return {"exists": "yes", "uid": uid, "home": home, "shell": shell, "missing groups": missing, "password": password}
+        return {
+            "exists": "yes",
+            "uid": uid,
+            "home": home,
+            "shell": shell,
+            "missing groups": missing,
+            "password": password,
+        }
 
     def want(self):
         want = {"exists": "yes", "missing groups": ""}
@@ -95,12 +102,16 @@ class User(Resource):
 
 @dataclass(frozen=True)
 class AuthorizedKeys(Resource):
-    """Each of *keys*, and each key of the file *copied_from* on the host, may log in as *user*; keys of others stay."""
+    """Each of *keys*, and each that may log in as *copied_from*, may log in as *user*; keys that others put there stay.
+
+    With *needed*, having none at all is refused: nobody could log in.
+    """
 
     user: str
     home: str
     keys: tuple[str, ...] = ()
     copied_from: str = ""
+    needed: bool = True
 
     @property
     def path(self):
@@ -114,11 +125,11 @@ class AuthorizedKeys(Resource):
             elif [ -e "$p" ]; then stat -c '%U %a' "$p"; cat "$p"
             else echo absent; fi
             printf '\\000'
-            [ -z {} ] || cat {} 2>/dev/null
+            from={}
+            [ -z "$from" ] || cat "$(getent passwd "$from" | cut -d: -f6)/.ssh/authorized_keys" 2>/dev/null
             :
             """,
             self.path,
-            self.copied_from,
             self.copied_from,
         )
 
@@ -145,8 +156,8 @@ class AuthorizedKeys(Resource):
     def refuse(self, seen):
         if seen["foreign"]:
             return f"there is {seen['foreign']} where a file should be; move it away, then run this again"
-        if not seen["any"] and self.copied_from == "":
-            return f"nobody could log in as {self.user}: give a key in user.authorized_keys"
+        if self.needed and not seen["any"]:
+            return f"nobody could log in as {self.user}: name a key or a file of keys in user.authorized_keys"
         return None
 
     def apply(self, seen):

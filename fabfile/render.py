@@ -3,7 +3,7 @@
 import re
 from functools import cache
 
-from .resources.file import MARK
+from .kit.resources import MARK
 
 
 @cache
