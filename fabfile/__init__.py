@@ -9,8 +9,7 @@ from .checks import preflight, verify
 from .conda import install_anaconda
 from .firewall import firewall
 from .jupyter import configure_jupyter
-from .kit.task import Executor
-from .options import schema
+from .kit.task import adopt
 from .presets import full_setup
 from .ssh import harden_ssh
 from .users import create_user
@@ -29,9 +28,8 @@ ns = Collection(
     preflight,
     verify,
 )
-ns.configure({schema.key: schema.defaults})
 
 if __name__ == "fabfile":
     # `fab` found us by itself, in this repository: hosts side by side, one connection a host. A team's own fabfile, which
-    # imports us, keeps Fabric's executor unless it says the same.
-    program.executor_class = Executor
+    # imports us, keeps Fabric's own executor unless it does the same.
+    adopt(program)

@@ -3,6 +3,7 @@
 import base64
 import functools
 import hashlib
+import logging
 import os
 import socket
 import subprocess
@@ -12,6 +13,9 @@ import paramiko
 from fabric import Connection
 
 from .errors import Unreachable
+
+# What paramiko would print by itself, tracebacks and all, is said once and clearly by `reason`.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 ADVICE = "If the change is right, remove the old key with: ssh-keygen -R '{}'"
 TIMEOUT = 15  # seconds until a silent host counts as unreachable
@@ -46,14 +50,17 @@ def reason(c, error):
         return f"no key and no password to log in as {c.user}; name a key with -i FILE"
     if isinstance(error, paramiko.ssh_exception.NoValidConnectionsError):
         error = next(iter(error.errors.values()))
+    if isinstance(error, paramiko.PasswordRequiredException):
+        return "the private key has a passphrase: use ssh-agent or --prompt-for-passphrase"
+    # paramiko tries a key file as each of its types, and "Invalid key" is what the last one says.
+    if isinstance(error, paramiko.AuthenticationException) or "Invalid key" in str(error):
+        return f"{c.user} may not log in with this key or password; name the right private key with -i FILE"
     kinds = {  # the first that fits
         Unreachable: error,
         socket.gaierror: f"no such host: {c.host}; check the name after -H",
-        paramiko.PasswordRequiredException: "the private key has a passphrase: use ssh-agent or --prompt-for-passphrase",
-        paramiko.AuthenticationException: f"{c.user} may not log in with this key or password; name the key with -i FILE",
         ConnectionRefusedError: f"{place} refuses connections; does sshd run there, and is the port right?",
         TimeoutError: f"{place} does not answer; is the host up, and does a firewall let you in?",
-        OSError: f"{place}: {getattr(error, 'strerror', None) or error}",
+        OSError: f"{getattr(error, 'filename', None) or place}: {getattr(error, 'strerror', None) or error}",
         EOFError: f"{place}: closed the connection",
     }
     for kind, text in kinds.items():

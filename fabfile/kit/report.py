@@ -66,7 +66,7 @@ class Report:
         counts = {
             "ok": self.count(OK, WARNING),
             "changed": self.count(CHANGED),
-            "failed": max(self.count(FAILED), not self.ok),
+            "failed": max(self.count(FAILED), int(not self.ok)),
         }
         if self.count(WOULD):
             counts["would_change"] = self.count(WOULD)

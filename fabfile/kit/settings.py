@@ -1,6 +1,7 @@
 """Settings: defaults, the user's Fabric configuration and flags in one validated tree."""
 
 import difflib
+import os
 import re
 from types import SimpleNamespace
 
@@ -30,11 +31,24 @@ class Schema:
         Raises Invalid for an unknown key or a value that no rule allows.
         """
         tree = self._merged(self.defaults, plain(c.config.get(self.key) or {}), ())
-        for dotted, value in (flags or {}).items():
+        for dotted, value in (self.from_environment() | (flags or {})).items():
             group, name = dotted.split(".")
             if value is not None:
                 tree[group][name] = value
         return self.checked(tree)
+
+    def from_environment(self):
+        """Return the settings that the environment gives, as ``FABRIC_REMOTE_JUPYTER_USER_NAME`` does.
+
+        They are read here, as Invoke knows no lists and takes "false" for true.
+        """
+        prefix = f"FABRIC_{self.key.upper()}_"
+        known = {f"{prefix}{group}_{name}".upper(): f"{group}.{name}" for group in self.defaults for name in self.defaults[group]}
+        given = {variable: text for variable, text in os.environ.items() if variable.startswith(prefix)}
+        for variable in given.keys() - known.keys():
+            near = difflib.get_close_matches(variable, known, 1, 0)
+            raise Invalid(f"{variable}: there is no such setting; did you mean {near[0]}?")
+        return {known[variable]: text for variable, text in given.items()}
 
     def checked(self, tree):
         """Return *tree* as nested attributes, each value as its rule gives it back."""

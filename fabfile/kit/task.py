@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import fabric
 from fabric import Connection
 from invoke import Exit
+from invoke.exceptions import UnknownFileType
+from invoke.util import yaml
 
 from .errors import Problem
 from .plan import Plan, Section
@@ -158,8 +160,8 @@ class Executor(fabric.Executor):
         for call in self.expand_calls(calls):
             if host := getattr(call, "init_kwargs", {}).get("host"):
                 chains.setdefault(host, []).append(self.prepared(call))
-            else:
-                self.run([self.prepared(call)])
+            elif code := self.run([self.prepared(call)]):
+                raise Exit(code=code)
         Executor.running, started = True, time.monotonic()
         try:
             with ThreadPoolExecutor(min(len(chains), 32) or 1) as pool:
@@ -210,6 +212,19 @@ class Executor(fabric.Executor):
                     say(error.message, sys.stderr)
                 return error.code
         return 0
+
+
+def adopt(program):
+    """Let the Fabric *program* run its command lines by our `Executor`, and say what is wrong with a ``-f FILE``."""
+    load = program.update_config
+
+    def update_config(*args, **kwargs):
+        try:
+            load(*args, **kwargs)
+        except (UnknownFileType, yaml.YAMLError, OSError, UnicodeError) as error:
+            raise Exit(f"-f {program.args.config.value}: {error}", BAD_REQUEST) from None
+
+    program.executor_class, program.update_config = Executor, update_config
 
 
 def check_host(text):
