@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import http.cookiejar
 import json
 import re
 import socket
@@ -11,18 +10,20 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
-from urllib import error, parse, request
+from http.cookiejar import CookieJar
+from urllib import parse, request
+from urllib.error import URLError
 
 from .kit.secret import Secret
 
 FOREIGN = "https://evil.example"
 NO_PASSWORD = "no password given: set JUPYTER_PASSWORD"
 PATIENCE = 10  # seconds for one answer
-LONG_PATIENCE = 60  # seconds for a kernel or a terminal to show a result
+LONG_PATIENCE = 60  # seconds for a result of a kernel or a terminal
+REFUSED = (401, 403, 404)  # Jupyter says 404 to a foreign origin
 APACHE, CERT, JUPYTER = "configure-apache", "issue-cert", "configure-jupyter"
-
-STEPS = {  # what each needs
+TAKEN_FOR_FOREIGN = "Jupyter takes its own pages for another site's; does Apache pass the Host header on?"
+NEEDS = {  # of each step
     "reachable": (),
     "certificate": ("https",),
     "redirect": ("http",),
@@ -36,7 +37,7 @@ FOUND_BY = {"https": "reachable", "http": "reachable", "trust": "certificate", "
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that a user's browser does, and how it went."""
+    """One thing that a user's browser does, how it went, and the task that mends it."""
 
     name: str
     ok: bool
@@ -58,205 +59,157 @@ class Site:
 
 def visit(site: Site, password: Secret | None) -> Iterator[Step]:
     """Yield each step of a visit as it happens; what fails is a step that is not ok, never an exception."""
-    visitor = _Visitor(site, password)
-    for name, needs in STEPS.items():
+    browser = _Browser(site, password)
+    for name, needs in NEEDS.items():
         began, ok, mend = time.monotonic(), False, ""
-        missing = next((need for need in needs if need not in visitor.found), None)
+        missing = next((need for need in needs if need not in browser.found), None)
         try:
-            if missing == "session" and password is None:
-                raise _Symptom(NO_PASSWORD)
-            if missing:
-                raise _Symptom(f"not tried: {FOUND_BY[missing]} failed")
-            detail = getattr(visitor, name.replace(" ", "_"))()
+            _demand(missing != "session" or password is not None, NO_PASSWORD)
+            _demand(not missing, f"not tried: {FOUND_BY.get(missing)} failed")
+            detail = getattr(browser, name.replace(" ", "_"))()
             ok = True
         except _Symptom as symptom:
             detail, mend = symptom.args
-        except Exception as trouble:  # a server may answer anything at all
-            detail = _words(trouble)
+        except Exception as error:  # a server may answer anything at all
+            detail, mend = _words(error), APACHE if name == "redirect" else JUPYTER
         yield Step(name, ok, detail, mend, round(time.monotonic() - began, 3))
 
 
 class _Symptom(Exception):
-    def __init__(self, detail, mend=""):
-        super().__init__(detail, mend)
+    """What is wrong, in two texts: the symptom, and the task that mends it or nothing."""
 
 
-class _Answer(NamedTuple):
-    status: int
-    headers: dict
-    body: bytes
-
-    @property
-    def by_jupyter(self):
-        return "Tornado" in self.headers.get("Server", "")
-
-    def json(self):
-        try:
-            value = json.loads(self.body)
-        except ValueError:
-            value = None
-        return value if isinstance(value, dict) else {}
+def _demand(holds, symptom, mend=""):
+    if not holds:
+        raise _Symptom(symptom, mend)
 
 
 class _AsIs(request.HTTPErrorProcessor):
-    """Follow no redirect and raise for no status: both are what is looked at."""
+    """Follows no redirect and raises for no status: both are what is looked at."""
 
-    def http_response(self, _, response):
-        return response
+    def http_response(self, _, answer):
+        return answer
 
     https_response = http_response
 
 
-class _Visitor:
-    """A browser with its cookies; each step returns what it saw or raises, and adds to `found` what later steps need."""
+class _Browser:
+    """Each step returns what it saw or raises, and adds to `found` what later steps need."""
 
     def __init__(self, site, password):
-        self.site, self.password, self.found, self.tls = site, password, set(), None
+        self.site, self.password = site, password
         self.host = site.host.strip("[]").lower()
         self.base = f"/{site.base_url.strip('/')}".rstrip("/")
-        self.netloc = self.at(site.https_port, 443)
+        self.name = f"[{self.host}]" if ":" in self.host else self.host
+        self.netloc = self.name if site.https_port == 443 else f"{self.name}:{site.https_port}"
         self.origin = f"https://{self.netloc}"
-        self.cookies = http.cookiejar.CookieJar()
-
-    def at(self, port, usual):
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if port == usual else f"{host}:{port}"
+        self.cookies, self.found, self.tls = CookieJar(), set(), None
 
     def reachable(self):
-        ports = self.site.https_port, self.site.http_port
         try:
-            infos = socket.getaddrinfo(self.host, ports[0], type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as trouble:
-            if getattr(trouble, "errno", 0) == socket.EAI_AGAIN:
-                raise _Symptom(f"{self.host} cannot be looked up now; is this machine online?") from None
-            raise _Symptom(f"no such name: {self.host}; does it have a DNS record?") from None
-        troubles = {}
-        for scheme, port in zip(("https", "http"), ports, strict=True):
+            infos = socket.getaddrinfo(self.host, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            later = getattr(error, "errno", 0) == socket.EAI_AGAIN
+            why = "cannot be looked up; is this machine online?" if later else "no such name; does it have a DNS record?"
+            raise _Symptom(f"{self.host}: {why}", "") from None
+        failed, ports = {}, {"https": self.site.https_port, "http": self.site.http_port}
+        for scheme, port in ports.items():
             try:
                 socket.create_connection((self.host, port), PATIENCE).close()
                 self.found.add(scheme)
-            except OSError as trouble:
-                troubles[port] = trouble
-        text = "; ".join(f"port {port}: {_words(trouble)}" for port, trouble in troubles.items())
-        kinds = {type(trouble) for trouble in troubles.values()}
-        if TimeoutError in kinds:
-            raise _Symptom(f"{text}; is a firewall in between?", "firewall")
-        if ConnectionRefusedError in kinds:
-            raise _Symptom(f"{text}; does Apache run?", "install-apache" if len(troubles) == 2 else APACHE)
-        if kinds:
-            raise _Symptom(text)
-        return f"{', '.join(dict.fromkeys(info[4][0] for info in infos))}, ports {ports[0]} and {ports[1]}"
+            except OSError as error:
+                failed[f"port {port}: {_words(error)}"] = type(error)
+        kinds, text = failed.values(), "; ".join(failed)
+        _demand(TimeoutError not in kinds, f"{text}; is a firewall in between?", "firewall")
+        _demand(ConnectionRefusedError not in kinds, f"{text}; does Apache run?", APACHE if self.found else "install-apache")
+        _demand(not failed, text)
+        return f"{', '.join(dict.fromkeys(info[4][0] for info in infos))}, ports {ports['https']} and {ports['http']}"
 
     def certificate(self):
         leaf = re.search("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", self.site.certificate, re.DOTALL)
-        if not leaf:
-            raise _Symptom("no certificate is installed", CERT)
-        checked, unchecked = ssl.create_default_context(), ssl.create_default_context()
-        unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
-        checked.load_verify_locations(cadata=self.site.certificate)
-        # What is installed is trusted even where its authority is unknown here: SSH told what to expect.
-        checked.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+        anything, installed = ssl.create_default_context(), ssl.create_default_context()
+        anything.check_hostname, anything.verify_mode = False, ssl.CERT_NONE
         try:
-            with self.connect(unchecked) as stream:
-                ders = stream.getpeercert(binary_form=True), ssl.PEM_cert_to_DER_cert(leaf.group())
-            served, installed = (hashlib.sha256(der).hexdigest()[:16] for der in ders)
-            if served != installed:
-                text = f"another certificate is served (SHA-256 {served}…) than the one installed ({installed}…)"
-                raise _Symptom(f"{text}; was Apache reloaded?", APACHE)
-            with self.connect(checked) as stream:
-                version, seen = stream.version(), stream.getpeercert()
-        except ssl.SSLCertVerificationError as trouble:
-            expired = trouble.verify_message == "certificate has expired"
-            fault = "it has expired" if expired else trouble.verify_message.rstrip(".")
-            raise _Symptom(f"browsers refuse the certificate for {self.host}: {fault}", CERT) from None
-        except OSError as trouble:
-            raise _Symptom(f"no TLS on port {self.site.https_port}: {_words(trouble)}", APACHE) from None
-        self.tls = checked
+            installed.load_verify_locations(cadata=leaf.group())
+        except (AttributeError, ssl.SSLError):
+            raise _Symptom("the installed certificate is missing or damaged", CERT) from None
+        # It is trusted even where its authority is unknown here, for SSH told what to expect.
+        installed.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+        try:
+            with self.connect(anything) as stream:
+                both = stream.getpeercert(binary_form=True), ssl.PEM_cert_to_DER_cert(leaf.group())
+            served, expected = (hashlib.sha256(der).hexdigest() for der in both)
+            text = f"another certificate is served (SHA-256 {served[:16]}…) than is installed ({expected[:16]}…)"
+            _demand(served == expected, f"{text}; was Apache reloaded?", APACHE)
+            with self.connect(installed) as stream:
+                version, seen = stream.version().replace("v", " "), stream.getpeercert()
+        except ssl.SSLCertVerificationError as error:
+            raise _Symptom(f"browsers refuse it for {self.host}: {error.verify_message.rstrip('.')}", CERT) from None
+        except OSError as error:
+            raise _Symptom(f"no TLS on port {self.site.https_port}: {_words(error)}", APACHE) from None
+        self.tls = installed
         self.found.add("trust")
-        days = int(ssl.cert_time_to_seconds(seen["notAfter"]) - time.time()) // 86400
-        return (
-            f"{version.replace('v', ' ')}, {days} days left{'' if self.known() else ', browsers warn: its issuer is not known'}"
-        )
-
-    def known(self):
-        """Return whether the authorities that this machine knows vouch for the certificate."""
+        left = int(ssl.cert_time_to_seconds(seen["notAfter"]) - time.time()) // 86400
         try:
             self.connect(ssl.create_default_context()).close()
         except ssl.SSLCertVerificationError:
-            return False
-        return True
+            return f"{version}, {left} days left; browsers warn, for no authority that they know signed it"
+        return f"{version}, {left} days left"
 
     def redirect(self):
-        path = f"{self.base}/"
-        answer = self.ask("GET", f"http://{self.at(self.site.http_port, 80)}{path}")
-        target = answer.headers.get("Location", "")
-        if answer.status not in (301, 302, 307, 308):
-            text = f"plain http answers HTTP {answer.status} and leads nobody to https"
-            raise _Symptom(text, APACHE)
-        to = parse.urlsplit(target)
-        if (to.scheme, to.hostname, to.port or 443, to.path) != ("https", self.host, self.site.https_port, path):
-            raise _Symptom(f"plain http leads to {target!r}, not to {self.origin}{path}", APACHE)
-        return f"HTTP {answer.status} to {target}"
+        port, path = self.site.http_port, f"{self.base}/"
+        answer, _ = self.ask("GET", f"http://{self.name}{'' if port == 80 else f':{port}'}{path}")
+        leads = answer.status in (301, 302, 307, 308)
+        _demand(leads, f"plain http answers HTTP {answer.status} and leads nobody to https", APACHE)
+        to = parse.urlsplit(answer.headers.get("Location", ""))
+        right = (to.scheme, to.hostname, to.port or 443, to.path) == ("https", self.host, self.site.https_port, path)
+        _demand(right, f"plain http leads to {to.geturl()!r}, not to {self.origin}{path}", APACHE)
+        return f"HTTP {answer.status} to {to.geturl()}"
 
     def login(self):
-        self.refuse_strangers()
-        if self.password is None:
-            raise _Symptom(NO_PASSWORD)
+        self.meet_login_page()
+        _demand(self.password is not None, NO_PASSWORD)
         form = parse.urlencode({"password": self.password.reveal(), "_xsrf": self.xsrf()}).encode()
-        status = self.ask("POST", "/login", form).status
-        if status == 401:
-            raise _Symptom("the password is not accepted", JUPYTER)
-        if status in (403, 404):
-            raise _Symptom(f"Jupyter takes its own login page for another site's (HTTP {status}); is Host passed on?", APACHE)
-        if status != 302:
-            raise _Symptom(f"the login fails with HTTP {status}; is the stored hash damaged?", JUPYTER)
-        status = self.ask("GET", "/api/status").status
-        if status != 200:
-            raise _Symptom(f"the login does not last: the next request gets HTTP {status}", JUPYTER)
+        status = self.ask("POST", "/login", form)[0].status
+        _demand(status != 401, "the password is not accepted", JUPYTER)
+        _demand(status not in REFUSED, f"{TAKEN_FOR_FOREIGN} (HTTP {status})", APACHE)
+        _demand(status == 302, f"the login ends with HTTP {status}; is the stored hash damaged?", JUPYTER)
+        status = self.ask("GET", "/api/status")[0].status
+        _demand(status == 200, f"the login does not last: the next request gets HTTP {status}", JUPYTER)
         self.found.add("session")
-        # Apache adds the mark to Jupyter's _xsrf cookie; to the login cookie Jupyter does, when it is told of https.
-        for ours, name, mend in ((True, "_xsrf", APACHE), (False, "login", JUPYTER)):
-            if any((cookie.name == "_xsrf") == ours and not cookie.secure for cookie in self.cookies):
-                raise _Symptom(f"the {name} cookie lacks Secure: browsers would send it over plain http too", mend)
+        # Apache marks Jupyter's _xsrf cookie; Jupyter itself marks the other, when it is told of https.
+        bare = {cookie.name == "_xsrf" for cookie in self.cookies if not cookie.secure}
+        _demand(True not in bare, "the _xsrf cookie lacks Secure; does Apache add it?", APACHE)
+        _demand(not bare, "the login cookie lacks Secure; does Jupyter hear (X-Forwarded-Proto) of https?", JUPYTER)
         return "the password is accepted, and needed"
 
-    def refuse_strangers(self):
-        """Find out that Jupyter answers, and nobody else, and only those who log in."""
-        stranger = self.ask("GET", "/api/contents")
-        _explain(stranger, self)
-        if stranger.status == 200 and "content" in stranger.json():
+    def meet_login_page(self):
+        """Find out that it is Jupyter who answers, and only to those who log in."""
+        stranger, listing = self.ask("GET", "/api/contents")
+        self.explain(stranger)
+        if stranger.status == 200 and b'"content"' in listing:
             self.found.add("jupyter")
             raise _Symptom("anyone may use Jupyter without a password", JUPYTER)
-        page = self.ask("GET", "/login")
-        _explain(page, self)
-        if page.status == 403:
-            raise _Symptom(f"Jupyter refuses requests for the name {self.host} (HTTP 403)", JUPYTER)
-        if page.status != 200 or b'name="password"' not in page.body or stranger.status not in (302, 401, 403):
-            raise _Symptom(f"something else than Jupyter's login page is at {self.origin}{self.base}/login", APACHE)
+        answer, page = self.ask("GET", "/login")
+        self.explain(answer)
+        _demand(answer.status != 403, f"Jupyter refuses requests for the name {self.host} (HTTP 403)", JUPYTER)
+        ours = answer.status == 200 and b'name="password"' in page and stranger.status in (302, *REFUSED)
+        _demand(ours, f"{self.origin}{self.base}/login is not Jupyter's login page", APACHE)
         self.found.add("jupyter")
 
     def kernel(self):
-        deadline, session, ready = time.monotonic() + LONG_PATIENCE, uuid.uuid4().hex, False
-        with (
-            self.made("/api/kernels", "id") as name,
-            self.websocket(f"/api/kernels/{name}/channels?session_id={session}") as line,
-        ):
+        session, ready = uuid.uuid4().hex, False
 
-            def send(kind, **content):
-                header = {
-                    "msg_id": uuid.uuid4().hex,
-                    "session": session,
-                    "username": "",
-                    "msg_type": kind,
-                    "version": "5.3",
-                }
-                frame = {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content}
-                line.send(json.dumps(frame))
+        def send(kind, **content):
+            header = {"msg_id": uuid.uuid4().hex, "session": session, "username": "", "msg_type": kind, "version": "5.3"}
+            message = {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content}
+            line.send(json.dumps(message))
 
+        with self.started("/api/kernels", "id", f"/api/kernels/{{}}/channels?session_id={session}") as (line, messages):
             send("kernel_info_request")
-            for message in _messages(line, deadline):
-                kind, content = message["msg_type"] if message else "silence", message["content"] if message else {}
-                if kind == "silence" and not ready:
+            for message in messages:
+                kind, content = (message["msg_type"], message["content"]) if message else ("", {})
+                if not message and not ready:
                     send("kernel_info_request")
                 elif kind == "kernel_info_reply" and not ready:
                     ready = True
@@ -264,40 +217,41 @@ class _Visitor:
                 elif kind == "execute_result" and "42" in content["data"]["text/plain"]:
                     return "6*7 gives 42"
                 elif kind == "status" and content["execution_state"] == "dead":
-                    raise _Symptom("the kernel dies while it starts", JUPYTER)
+                    raise _Symptom("the kernel dies", JUPYTER)
         raise _Symptom(f"the kernel {'gives no result' if ready else 'stays silent'} for {LONG_PATIENCE} s", JUPYTER)
 
     def terminal(self):
-        deadline, shown = time.monotonic() + LONG_PATIENCE, ""
-        with self.made("/api/terminals", "name") as name, self.websocket(f"/terminals/websocket/{name}") as line:
+        shown = ""
+        with self.started("/api/terminals", "name", "/terminals/websocket/{}") as (line, messages):
             line.send(json.dumps(["stdin", "echo $((6*7))x\r"]))
-            for message in _messages(line, deadline):
+            for message in messages:
                 shown += message[1] if message and message[0] == "stdout" else ""
                 if "42x" in shown:
                     return "a shell computes 6*7"
         raise _Symptom(f"the terminal shows nothing for {LONG_PATIENCE} s", JUPYTER)
 
     def foreign_origin(self):
-        read = self.ask("GET", "/api", origin=FOREIGN)
-        # An empty event is refused as such (400) by who would take one, so nothing comes of it.
-        post = self.ask("POST", "/api/events", {}, origin=FOREIGN, token=False)
-        unasked = self.ask("POST", "/api/events", {}, token=False)
-        status, line = self.upgrade("/api/events/subscribe", FOREIGN)
-        if line:
-            line.close()
-        for answer in (read, post, unasked):
-            _explain(answer, self, missing=False)
-        allowed = {
-            "read": read.status == 200,
-            "post": post.status not in (401, 403, 404),
-            "open websockets": status == 101,
-        }
-        if any(allowed.values()):
-            text = f"a page of another site may {' and '.join(what for what, may in allowed.items() if may)} here"
-            raise _Symptom(text, JUPYTER if "Access-Control-Allow-Origin" in read.headers else APACHE)
-        if unasked.status not in (401, 403):
-            raise _Symptom(f"Jupyter takes requests without its XSRF token (HTTP {unasked.status})", JUPYTER)
-        return f"refused: {', '.join(allowed)}{'' if 'session' in self.found else ' (only asked without a login)'}"
+        read, _ = self.ask("GET", "/api", origin=FOREIGN)
+        # Whoever would take an event refuses this one, which is empty, with 400: nothing comes of it.
+        post, _ = self.ask("POST", "/api/events", {}, origin=FOREIGN, xsrf=False)
+        bare, _ = self.ask("POST", "/api/events", {}, xsrf=False)
+        opened = self.has_websockets(FOREIGN)
+        for answer in (read, post, bare):
+            self.explain(answer, absent=False)
+        may = {"read": read.status == 200, "post": post.status not in REFUSED, "open websockets": opened}
+        mend = JUPYTER if "Access-Control-Allow-Origin" in read.headers else APACHE
+        _demand(not any(may.values()), f"a page of another site may {' and '.join(filter(may.get, may))} here", mend)
+        _demand(bare.status in REFUSED, f"Jupyter takes a request without its XSRF token (HTTP {bare.status})", JUPYTER)
+        return f"refused: {', '.join(may)}{'' if 'session' in self.found else ' (asked without a login only)'}"
+
+    def explain(self, answer, absent=True):
+        """Raise what an answer means that anybody may get."""
+        status, jupyter = answer.status, "Tornado" in answer.headers.get("Server", "")
+        who = "Jupyter fails; see its log" if jupyter else "Apache runs but Jupyter does not answer"
+        _demand(status < 500, f"{who} (HTTP {status})", JUPYTER)
+        _demand(jupyter or status != 403, f"Apache refuses requests for the name {self.host} (HTTP 403)", APACHE)
+        text = f"Jupyter is not at {self.origin}{self.base} (HTTP 404)"
+        _demand(status != 404 or not absent, text, JUPYTER if jupyter else APACHE)
 
     def connect(self, tls):
         plain = socket.create_connection((self.host, self.site.https_port), PATIENCE)
@@ -306,65 +260,68 @@ class _Visitor:
     def xsrf(self):
         return next((cookie.value for cookie in self.cookies if cookie.name == "_xsrf"), "")
 
-    def ask(self, method, path, body=None, origin="", token=True, patience=PATIENCE):
-        """Return the answer to a request; a *body* of bytes is a form, any other is JSON."""
+    def ask(self, method, path, body=None, origin="", xsrf=True, patience=PATIENCE):
+        """Return the response and its body; a request's *body* of bytes is a form, any other is JSON."""
         url = self.origin + self.base + path if path.startswith("/") else path
         headers = {"Origin": origin or self.origin} if origin or method != "GET" else {}
-        if token and self.xsrf():
+        if xsrf:
             headers["X-XSRFToken"] = self.xsrf()
         if body is not None and not isinstance(body, bytes):
             headers["Content-Type"], body = "application/json", json.dumps(body).encode()
-        jar, secure = request.HTTPCookieProcessor(self.cookies), request.HTTPSHandler(context=self.tls)
-        browser = request.build_opener(request.ProxyHandler({}), secure, jar, _AsIs)
-        with browser.open(request.Request(url, body, headers, method=method), timeout=patience) as answer:
-            return _Answer(answer.status, answer.headers, answer.read(1 << 20))
+        handlers = request.HTTPSHandler(context=self.tls), request.HTTPCookieProcessor(self.cookies), _AsIs
+        opener = request.build_opener(request.ProxyHandler({}), *handlers)
+        with opener.open(request.Request(url, body, headers, method=method), timeout=patience) as answer:
+            return answer, answer.read(1 << 20)
 
-    @contextlib.contextmanager
-    def made(self, path, key):
-        """Have Jupyter start a kernel or a terminal, and end it whatever happens."""
-        answer = self.ask("POST", path, {}, patience=LONG_PATIENCE)
-        if answer.status not in (200, 201) or key not in answer.json():
-            _explain(answer, self)
-            raise _Symptom(f"Jupyter starts none (HTTP {answer.status})", JUPYTER)
-        try:
-            yield answer.json()[key]
-        finally:
-            with contextlib.suppress(Exception):
-                self.ask("DELETE", f"{path}/{answer.json()[key]}")
-
-    def upgrade(self, path, origin):
-        """Ask for a websocket; return the status and, with 101, the websocket."""
-        from websocket import WebSocketBadStatusException, create_connection
+    def upgrade(self, path, origin="", patience=PATIENCE):
+        """Ask for a websocket; return HTTP's status, or what went wrong, and the websocket if there is one."""
+        import websocket
 
         asked = request.Request(f"{self.origin}{self.base}{path}")
         self.cookies.add_cookie_header(asked)
-        options = {"origin": origin, "cookie": asked.get_header("Cookie"), "host": self.netloc, "redirect_limit": 0}
-        stream = self.connect(self.tls)
+        options = {"origin": origin or self.origin, "host": self.netloc, "cookie": asked.get_header("Cookie"), "redirect_limit": 0}
         try:
-            line = create_connection(f"wss{asked.full_url[5:]}", timeout=PATIENCE, socket=stream, **options)
-        except WebSocketBadStatusException as trouble:
-            return trouble.status_code, None
+            stream = self.connect(self.tls)
+            line = websocket.create_connection(f"wss{asked.full_url[5:]}", patience, socket=stream, **options)
+        except websocket.WebSocketBadStatusException as error:
+            return error.status_code, None  # its text has the answer's headers
+        except (OSError, websocket.WebSocketException) as error:
+            return _words(error), None
         return line.getstatus(), line
 
+    def has_websockets(self, origin=""):
+        """Return whether a page of *origin* can open a websocket that needs neither kernel nor terminal."""
+        status, line = self.upgrade("/api/events/subscribe", origin)
+        if line:
+            line.shutdown()
+        return status == 101
+
     @contextlib.contextmanager
-    def websocket(self, path):
+    def started(self, path, key, channel):
+        """Start a kernel or a terminal, open its websocket and hand out that and its messages; end it whatever happens."""
+        deadline = time.monotonic() + LONG_PATIENCE
+        answer, body = self.ask("POST", path, {}, patience=LONG_PATIENCE)
+        self.explain(answer, absent=False)
+        _demand(answer.status in (200, 201), f"Jupyter does not start it (HTTP {answer.status})", JUPYTER)
+        name, line = json.loads(body)[key], None
         try:
-            status, line = self.upgrade(path, self.origin)
-        except Exception as trouble:
-            raise _Symptom(f"websockets do not pass through Apache: {_words(trouble)}", APACHE) from None
-        if status == 403:
-            raise _Symptom("Jupyter takes its own page for another site's (HTTP 403); is Host passed on?", APACHE)
-        if status != 101:
-            raise _Symptom(f"websockets do not pass through Apache (HTTP {status})", APACHE)
-        try:
-            yield line
+            status, line = self.upgrade(channel.format(name))
+            if not line and not isinstance(status, int) and self.has_websockets():
+                # Jupyter lets nobody in to a kernel that still starts.
+                status, line = self.upgrade(channel.format(name), patience=deadline - time.monotonic())
+                _demand(line, f"it does not come up in {LONG_PATIENCE} s", JUPYTER)
+            _demand(status != 403, f"{TAKEN_FOR_FOREIGN} (HTTP 403)", APACHE)
+            _demand(status == 101, f"websockets do not pass through Apache (HTTP: {status})", APACHE)
+            yield line, _messages(line, deadline)
         finally:
             with contextlib.suppress(Exception):
-                line.close()
+                self.ask("DELETE", f"{path}/{name}")
+            if line:
+                line.shutdown()
 
 
 def _messages(line, deadline):
-    """Yield what arrives on a websocket until the *deadline*, and None for each 5 s of silence."""
+    """Yield what arrives until the *deadline*, and None for every 5 s of silence."""
     from websocket import WebSocketTimeoutException
 
     while (left := deadline - time.monotonic()) > 0:
@@ -374,34 +331,21 @@ def _messages(line, deadline):
         except WebSocketTimeoutException:
             yield None
             continue
-        if not text:
-            raise _Symptom("the websocket is closed from the other side", JUPYTER)
+        _demand(text, "the websocket is closed from the other side", JUPYTER)
         if isinstance(text, str):
             yield json.loads(text)
 
 
-def _explain(answer, visitor, missing=True):
-    """Raise what an answer means that Apache gives in Jupyter's place, or, if *missing* matters, a 404."""
-    status, place = answer.status, f"{visitor.origin}{visitor.base}"
-    if status >= 500 and not answer.by_jupyter:
-        raise _Symptom(f"Apache runs but Jupyter does not answer (HTTP {status})", JUPYTER)
-    if status == 403 and not answer.by_jupyter:
-        raise _Symptom(f"Apache refuses requests for the name {visitor.host} (HTTP 403)", APACHE)
-    if status == 404 and missing:
-        raise _Symptom(f"Jupyter is not at {place} (HTTP 404)", JUPYTER if answer.by_jupyter else APACHE)
-
-
-def _words(trouble):
-    """Return what *trouble* says, but nothing of what was sent or answered: it may hold the password or a cookie."""
-    if isinstance(trouble, error.URLError) and isinstance(trouble.reason, Exception):
-        trouble = trouble.reason
-    name = type(trouble).__name__
-    if isinstance(trouble, TimeoutError) or name == "WebSocketTimeoutException":
-        return f"no answer for {PATIENCE} s"
-    if isinstance(trouble, ConnectionRefusedError):
-        return "the connection is refused"
-    if isinstance(trouble, (ConnectionError, EOFError, ssl.SSLEOFError)) or name == "WebSocketConnectionClosedException":
+def _words(error):
+    """Return what *error* is, without anything that was sent or answered: that may hold the password or a cookie."""
+    error = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
+    name = type(error).__name__
+    if isinstance(error, TimeoutError) or name == "WebSocketTimeoutException":
+        return "no answer in time"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, (ConnectionError, EOFError, ssl.SSLEOFError)) or name == "WebSocketConnectionClosedException":
         return "the connection breaks off"
-    if isinstance(trouble, OSError):
-        return getattr(trouble, "reason", None) or trouble.strerror or name
-    return f"an answer that nobody understands ({name})"
+    if isinstance(error, OSError):
+        return getattr(error, "reason", None) or error.strerror or name
+    return f"an answer that makes no sense ({name})"

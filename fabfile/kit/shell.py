@@ -19,6 +19,12 @@ SSH_SERVER_PORT=${SSH_CONNECTION##* }; export SSH_SERVER_PORT
 umask 022; unset HISTFILE TMPDIR; cd /
 """
 
+# A step, its status on standard output, and the end of its words on both streams.
+STEP = """
+if [ "$go" = 1 ] || [ -z {} ]; then (eval {}) </dev/null; status=$?; [ $status = 0 ] || go=0; else status=-; fi
+printf '\\n%s %s\\n' {} $status; printf '\\n%s\\n' {} >&2
+"""
+
 _shells = {}
 _lock = threading.Lock()
 
@@ -119,12 +125,8 @@ class Shell:
         With *stop* the first step that fails is the last that runs. *on_answer(number, answer)* is called as each step
         ends, *on_line(text)* for each whole line that a running step prints. Raises ConnectionLost.
         """
-        script = PREAMBLE if self._fresh else ""
-        script += f"printf '\\n%s\\n' {self._mark}; go=1\n"
-        for step in steps:
-            guard = 'if [ "$go" = 1 ]; then' if stop else "if :; then"
-            script += f"{guard} (eval {words([step])}) </dev/null; status=$?; [ $status = 0 ] || go=0; else status=-; fi\n"
-            script += f"printf '\\n%s %s\\n' {self._mark} $status; printf '\\n%s\\n' {self._mark} >&2\n"
+        script = (PREAMBLE if self._fresh else "") + sh("printf '\\n%s\\n' {}; go=1\n", self._mark)
+        script += "".join(sh(STEP, "1" if stop else "", words([step]), self._mark, self._mark) for step in steps)
         self.round_trips += 1
         self._fresh = False
         try:

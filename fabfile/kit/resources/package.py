@@ -2,9 +2,31 @@
 
 from dataclasses import dataclass
 
-from ..quote import sh, words
+from ..quote import Shell, sh, words
 from .base import Resource
 from .unit import as_unit
+
+# dpkg waits for no lock, and apt only for dpkg's, not for those of its lists and archives.
+PATIENTLY = Shell("""
+            began=$(date +%s) told='' said=$(mktemp); trap 'rm -f "$said"' EXIT
+            patiently() {
+                while s=0; "$@" 2>"$said" || s=$?; [ $s != 0 ]; do
+                    pid=$(grep -i ' lock' "$said" | sed -n 's/.*\\(pid\\|process\\) \\([0-9]*\\).*/\\2/p' | head -n 1)
+                    [ -n "$pid" ] || break
+                    holder="$(cat "/proc/$pid/comm" 2>/dev/null || echo another) (process $pid)"
+                    if [ $(($(date +%s) - began)) -ge "$patience" ]; then
+                        echo "$holder is still at work with packages after $patience s:" \\
+                            "let it end, or set apt.lock_timeout" >>"$said"
+                        break
+                    fi
+                    [ "$told" = "$holder" ] || echo "waiting for $holder"
+                    told=$holder
+                    sleep 1
+                done
+                cat "$said" >&2
+                return $s
+            }
+""")
 
 
 @dataclass(frozen=True, init=False)
@@ -54,16 +76,19 @@ class Package(Resource):
     def apply(self, seen):
         script = sh(
             """
-            export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a
+            export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a LC_ALL=C.UTF-8
+            patience={}
+            {}
             apt() {
-                apt-get -q -o DPkg::Lock::Timeout={} \\
+                patiently apt-get -q -o "DPkg::Lock::Timeout=$patience" \\
                     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
             }
-            dpkg --configure -a
+            patiently dpkg --configure -a
             apt update
             apt -o APT::Status-Fd=1 install --yes --no-install-recommends {}
             """,
             self.lock_timeout,
+            PATIENTLY,
             words(self.differs(seen)),
         )
         return as_unit("remote-jupyter-apt", script)

@@ -1,0 +1,204 @@
+"""`inv bench`: how long a run takes, beside the least that any tool could take.
+
+"probe" is one shell script that asks for the whole state of the job, over one ``ssh``: the lower bound of a run that
+changes nothing. "script" is the same job as one shell script over one ``ssh``: the lower bound of a fresh host. Take the
+ratios, not the seconds.
+"""
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from fabric import Connection
+
+from fabfile.kit.plan import Plan, Section
+from fabfile.presets import full_setup
+
+from . import lab
+
+FAB = Path(sys.executable).with_name("fab")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main(rounds=7, many=(1, 4, 8), suite="bookworm"):
+    """Measure a fresh host, one that is converged (near, and 100 ms away), and several at once; print tables."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        try:
+            bench.fresh(suite)
+            bench.no_op(rounds, suite)
+            bench.side_by_side(rounds, many, suite)
+        finally:
+            bench.close()
+
+
+class Bench:
+    """The hosts of one run of the benchmark, and an operator's home of its own."""
+
+    def __init__(self, folder):
+        self.home = folder
+        self.env = os.environ | {"HOME": str(folder)}
+        self.hosts = []
+        self.layers = []
+
+    def up(self, suite, lower=None):
+        """Boot a host that goes away with the benchmark."""
+        self.hosts.append(lab.up(f"bench-{os.getpid()}-{len(self.hosts)}", suite, lower=lower, owner=lab.me()))
+        return self.hosts[-1]
+
+    def close(self):
+        """Take down what was booted, and drop what was kept."""
+        for host in self.hosts:
+            host.down()
+        for layer in self.layers:
+            lab.drop(layer)
+
+    def fresh(self, suite):
+        """A host with nothing but sshd: the script, then full-setup, each on a fresh one."""
+        script = (Path(__file__).parent / "fresh.sh").read_text()
+        seconds = {}
+        for name in ("script", "full-setup"):
+            host = self.up(suite)
+            words = self.ssh(host, "sh -s") if name == "script" else self.fab(host)
+            seconds[name] = clock(words, self.env, input=script if name == "script" else None)
+            host.down()
+            self.hosts.remove(host)
+        table("a fresh host", ["", "s", "x script"], [[name, s, s / seconds["script"]] for name, s in seconds.items()])
+
+    def converged(self, suite):
+        """Return the name of a layer that holds a converged host."""
+        if not self.layers:
+            host = self.up(suite)
+            clock(self.fab(host), self.env)
+            self.layers.append(f"bench-{os.getpid()}")
+            host.keep(self.layers[0])
+            self.hosts.remove(host)
+        return self.layers[0]
+
+    def no_op(self, rounds, suite):
+        """A converged host: ssh alone, the probe, and full-setup, in turns."""
+        host = self.up(suite, self.converged(suite))
+        probe = whole_probe(host)
+        env = self.env | {"FABRIC_REMOTE_JUPYTER_TLS_DOMAIN": host.address}
+        clock(self.fab(host), env)  # the clone has another address than the host it was made of
+        for title, delay in (("near", 0), ("100 ms away", 0.05)):
+            with Distance(host.address, delay) as port:
+                runs = {
+                    "ssh HOST true": (self.ssh(host, "true", port), None),
+                    "probe": (self.ssh(host, "sh -s", port), probe),
+                    "full-setup": (self.fab(host, port=port), None),
+                }
+                seconds = {name: [] for name in runs}
+                for _ in range(rounds):
+                    for name, (words, text) in runs.items():
+                        seconds[name].append(clock(words, env, input=text))
+            middle = {name: statistics.median(values) for name, values in seconds.items()}
+            rows = [[name, value, value / middle["probe"]] for name, value in middle.items()]
+            table(f"no change, one host, {title}", ["", "s", "x probe"], rows)
+
+    def side_by_side(self, rounds, many, suite):
+        """Several converged hosts at once: parallel probes, and one full-setup for all."""
+        hosts = [self.up(suite, self.converged(suite)) for _ in range(max(many))]
+        clock(self.fab(*hosts), self.env)
+        probe = whole_probe(hosts[0])
+        rows = []
+        for number in many:
+            some = hosts[:number]
+            probes, runs, cpu = [], [], []
+            for _ in range(rounds):
+                probes.append(clock_all([self.ssh(host, "sh -s") for host in some], self.env, probe))
+                before = os.times()
+                runs.append(clock(self.fab(*some), self.env))
+                after = os.times()
+                cpu.append(after.children_user - before.children_user + after.children_system - before.children_system)
+            rows.append([number, *(statistics.median(values) for values in (probes, runs, cpu))])
+        table("no change, several hosts", ["hosts", "parallel probes s", "full-setup s", "our CPU s"], rows)
+
+    def fab(self, *hosts, port=22):
+        """Return the words of a command line that runs full-setup on *hosts*."""
+        names = ",".join(f"root@127.0.0.1:{port}" if port != 22 else f"root@{host.address}" for host in hosts)
+        return [FAB, "-r", ROOT, "-H", names, "-i", hosts[0].key, "full-setup"]
+
+    def ssh(self, host, command, port=22):
+        """Return the words that run *command* by OpenSSH."""
+        options = ["-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={self.home}/hosts", "-o", "LogLevel=ERROR"]
+        address = "127.0.0.1" if port != 22 else host.address
+        return ["ssh", "-F", "none", *options, "-i", host.key, "-p", str(port), f"root@{address}", command]
+
+
+def whole_probe(host):
+    """Return one script of all the questions that full-setup asks of *host*."""
+    body = [part for part in full_setup.body(Connection(host.address, user="root")) if not isinstance(part, Section)]
+    return "\n".join(f"({item.resource.probe()}\n)" for item in Plan(None, body, None).items)
+
+
+def clock(words, env, input=None):
+    """Return the seconds that a command takes; raises where it fails."""
+    started = time.monotonic()
+    done = subprocess.run(words, env=env, input=input, text=True, capture_output=True, cwd=ROOT)
+    if done.returncode:
+        raise RuntimeError(f"{words}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return time.monotonic() - started
+
+
+def clock_all(commands, env, input):
+    """Return the seconds that several commands take at once."""
+    started = time.monotonic()
+    threads = [threading.Thread(target=clock, args=(words, env, input)) for words in commands]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.monotonic() - started
+
+
+class Distance:
+    """A way to port 22 of *address* that takes *delay* seconds in each direction; gives the local port."""
+
+    def __init__(self, address, delay):
+        self.address, self.delay = address, delay
+        self.loop = asyncio.new_event_loop()
+
+    def __enter__(self):
+        if not self.delay:
+            return 22
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        serve = asyncio.start_server(self.connect, "127.0.0.1", 0)
+        self.server = asyncio.run_coroutine_threadsafe(serve, self.loop).result()
+        return self.server.sockets[0].getsockname()[1]
+
+    def __exit__(self, *_):
+        if self.delay:
+            asyncio.run_coroutine_threadsafe(self.end(), self.loop).result()
+            self.loop.call_soon_threadsafe(self.loop.stop)
+
+    async def end(self):
+        self.server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def connect(self, reader, writer):
+        there, back = await asyncio.open_connection(self.address, 22)
+        # A TCP connection of the real length would have taken one way there and back.
+        await asyncio.sleep(2 * self.delay)
+        await asyncio.gather(self.carry(reader, back), self.carry(there, writer))
+
+    async def carry(self, reader, writer):
+        while data := await reader.read(1 << 16):
+            self.loop.call_later(self.delay, writer.write, data)
+        self.loop.call_later(self.delay, writer.close)
+
+
+def table(title, head, rows):
+    """Print a table in Markdown."""
+    print(f"\n{title}\n\n| {' | '.join(head)} |\n|{' --- |' * len(head)}")
+    for row in rows:
+        print(f"| {' | '.join(f'{cell:.2f}' if isinstance(cell, float) else str(cell) for cell in row)} |", flush=True)
