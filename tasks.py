@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 DEBIAN = Path("/etc/debian_version").exists()
 HERE_IS_ENOUGH = DEBIAN and os.geteuid() == 0
-NEED = "real hosts are booted on this machine, which needs root on Debian or Ubuntu"
+NEED = "booting servers on this machine needs root on Debian or Ubuntu"
 
 LAB_PACKAGES = ["debian-archive-keyring", "iproute2", "mmdebstrap", "nftables", "openssh-client"]
 LAB_PACKAGES += ["systemd-container"]
@@ -35,7 +34,7 @@ def lab_ssh(c, name, user="root"):
     _prepare()
     host = lab.find(name)
     command = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
-    sys.exit(subprocess.run(host.ssh_argv(shlex.join(command) if command else None, user)).returncode)
+    sys.exit(subprocess.run(host.ssh_argv(" ".join(command), user)).returncode)  # joined as ssh itself does
 
 
 @task(name="list")
@@ -47,7 +46,8 @@ def lab_list(c):
         _show(host)
 
 
-@task(name="down", positional=["name"], help={"all": "every host of this lab folder"})
+# Invoke demands every positional argument, so with --all there is none.
+@task(name="down", positional=[] if "--all" in sys.argv else ["name"], help={"all": "every host of this lab"})
 def lab_down(c, name=None, all=False):
     """Remove a host and everything it left on this machine."""
     _prepare()
@@ -78,7 +78,7 @@ def test(c):
     elif HERE_IS_ENOUGH:
         _prepare(TEST_PACKAGES)
     else:
-        print(f"Left out: tests on hosts; {NEED}, or TEST_HOST=root@SERVER (it will be changed).", flush=True)
+        print(f"Left out: tests on servers; {NEED}, or set TEST_HOST=root@SERVER to use yours.", flush=True)
         pytest += ["-m", "not host"]
     sys.exit(subprocess.run(pytest, cwd=HERE).returncode)
 
@@ -96,13 +96,14 @@ def demo(c):
     host = next((host for host in lab.hosts() if host.name == "demo"), None) or lab.up("demo")
     password = os.environ.get("JUPYTER_PASSWORD") or secrets.token_urlsafe(12)
     settings = {"JUPYTER_PASSWORD": password, "FABRIC_REMOTE_JUPYTER_PYTHON_DISTRIBUTION": "venv"}
+    settings["FABRIC_REMOTE_JUPYTER_USER_NAME"] = "jupyter"
     fab = [BIN / "fab", "-H", host.string, "-i", host.key]
     for name in ("full-setup", "verify"):
         done = subprocess.run([*fab, name], cwd=HERE, env=os.environ | settings)
         if done.returncode:
             print(f"{name} failed. The host is still up; take it down with: .venv/bin/inv lab.down demo")
             sys.exit(done.returncode)
-    print(f"\nJupyter:   https://{host.address}/jupyter\nUser:      jupyter-admin\nPassword:  {password}")
+    print(f"\nJupyter:   https://{host.address}/jupyter\nUser:      jupyter\nPassword:  {password}")
     print("Look in:   .venv/bin/inv lab.ssh demo\nTake down: .venv/bin/inv lab.down demo")
 
 
@@ -115,10 +116,11 @@ def bench(c):
     bench.main()
 
 
-def _prepare(packages=None):
+def _prepare(packages=()):
     """Say what is needed for hosts on this machine, and install what is missing."""
     if not HERE_IS_ENOUGH:
         raise Exit(f"Not possible here: {NEED}.", 1)
+    os.environ["PATH"] += ":/usr/sbin:/sbin"  # which root lacks after a plain `su`
     query = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *packages]
     listed = subprocess.run(query, capture_output=True, text=True).stdout if packages else ""
     missing = [name for name in packages if f"{name} installed" not in listed.splitlines()]

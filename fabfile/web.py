@@ -279,10 +279,11 @@ class _Browser:
 
         asked = request.Request(f"{self.origin}{self.base}{path}")
         self.cookies.add_cookie_header(asked)
-        options = {"origin": origin or self.origin, "host": self.netloc, "cookie": asked.get_header("Cookie"), "redirect_limit": 0}
+        headers = {"origin": origin or self.origin, "host": self.netloc, "cookie": asked.get_header("Cookie")}
         try:
             stream = self.connect(self.tls)
-            line = websocket.create_connection(f"wss{asked.full_url[5:]}", patience, socket=stream, **options)
+            stream.settimeout(patience)
+            line = websocket.create_connection(f"wss{asked.full_url[5:]}", socket=stream, redirect_limit=0, **headers)
         except websocket.WebSocketBadStatusException as error:
             return error.status_code, None  # its text has the answer's headers
         except (OSError, websocket.WebSocketException) as error:

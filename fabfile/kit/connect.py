@@ -1,6 +1,7 @@
 """Open a Fabric connection as OpenSSH would: known_hosts honoured, no Nagle delay, a dead peer noticed."""
 
 import base64
+import errno
 import functools
 import hashlib
 import logging
@@ -50,6 +51,8 @@ def reason(c, error):
         return f"no key and no password to log in as {c.user}; name a key with -i FILE"
     if isinstance(error, paramiko.ssh_exception.NoValidConnectionsError):
         error = next(iter(error.errors.values()))
+    if getattr(error, "errno", None) in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+        error = TimeoutError()
     if isinstance(error, paramiko.PasswordRequiredException):
         return "the private key has a passphrase: use ssh-agent or --prompt-for-passphrase"
     # paramiko tries a key file as each of its types, and "Invalid key" is what the last one says.

@@ -152,11 +152,8 @@ class Executor(fabric.Executor):
     running = False
 
     def execute(self, *tasks):
-        calls = self.normalize(tasks)
-        if not any(isinstance(call.task, SetupTask) for call in calls):
-            return super().execute(*tasks)
-        self.check(calls)
-        chains = {}
+        self.check()
+        calls, chains = self.normalize(tasks), {}
         for call in self.expand_calls(calls):
             if host := getattr(call, "init_kwargs", {}).get("host"):
                 chains.setdefault(host, []).append(self.prepared(call))
@@ -167,10 +164,14 @@ class Executor(fabric.Executor):
             with ThreadPoolExecutor(min(len(chains), 32) or 1) as pool:
                 # One host stays in the main thread, where Ctrl-C and prompts work best.
                 done = map(self.run, chains.values()) if len(chains) == 1 else pool.map(self.run, chains.values())
-                failures = [code for code in done if code]
+                try:
+                    failures = [code for code in done if code]
+                except KeyboardInterrupt:
+                    close_all()  # which ends the other hosts' threads
+                    raise
         finally:
             Executor.running = False
-            for report in _reports.values():
+            for report in filter(lambda report: report.seconds, _reports.values()):
                 report.recap()
             close_all()
         if len(_reports) > 1:
@@ -181,7 +182,7 @@ class Executor(fabric.Executor):
             raise Exit(code=PENDING)
         return {call.task: None for call in calls}
 
-    def check(self, calls):
+    def check(self):
         """Refuse what is wrong with the request itself, before any connection."""
         hosts = self.core[0].args.hosts.value
         for host in hosts.split(",") if hosts else ():

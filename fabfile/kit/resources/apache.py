@@ -21,11 +21,24 @@ class _Switched(Resource):
     disable: ClassVar[str]
 
     def probe(self):
-        link = f"/etc/apache2/{self.folder}-enabled/{self.name}{self.suffix}"
-        return sh("[ -e {} ] && echo enabled || echo disabled", link)
+        return sh(
+            """
+            link={} file={}
+            if [ ! -e "$link" ]; then echo disabled
+            elif [ "$(readlink -f "$link")" = "$(readlink -f "$file")" ]; then echo enabled
+            else echo 'something else'; fi
+            """,
+            *(f"/etc/apache2/{self.folder}-{kind}/{self.name}{self.suffix}" for kind in ("enabled", "available")),
+        )
 
     def want(self):
         return {"state": "enabled"}
+
+    def refuse(self, seen):
+        if seen["state"] != "something else":
+            return None
+        link = f"/etc/apache2/{self.folder}-enabled/{self.name}{self.suffix}"
+        return f"{link} is something else, and not ours; move it away, then run this again"
 
     def apply(self, seen):
         # An enabled thing that Apache refuses would keep it from starting at the next boot.
@@ -36,6 +49,10 @@ class ApacheModule(_Switched):
     """A module that is enabled."""
 
     folder, suffix, enable, disable = "mods", ".load", "a2enmod", "a2dismod"
+
+    def parse(self, output):
+        # Whose file loads it does not matter.
+        return {"state": "disabled" if output.strip() == "disabled" else "enabled"}
 
 
 class ApacheSite(_Switched):

@@ -36,10 +36,14 @@ class SelfSigned(Resource):
     def probe(self):
         return sh(
             """
+            cert={} key={}
+            for p in "$cert" "$key"; do
+                if [ -L "$p" ]; then echo "foreign a symbolic link at $p"; exit 0
+                elif [ -e "$p" ] && [ ! -f "$p" ]; then stat -c 'foreign a %F at %n' "$p"; exit 0; fi
+            done
             command -v openssl >/dev/null || exit {}
             {}
             addresses | sed 's/^/address /'
-            cert={} key={}
             [ -f "$cert" ] && [ -f "$key" ] || { echo absent; exit 0; }
             openssl x509 -in "$cert" -noout -subject -issuer -ext subjectAltName 2>/dev/null
             openssl x509 -in "$cert" -noout -checkend {} >/dev/null 2>&1 && echo lasts
@@ -47,11 +51,13 @@ class SelfSigned(Resource):
             [ "$public" = "$(openssl pkey -in "$key" -pubout 2>/dev/null)" ] && echo fits
             stat -c 'mode %U:%a' "$key"
             """,
-            *(CANNOT_KNOW, self.ADDRESSES, self.path, self.key, RENEW * 86400),
+            *(self.path, self.key, CANNOT_KNOW, self.ADDRESSES, RENEW * 86400),
         )
 
     def parse(self, output):
         lines = output.splitlines()
+        if lines and lines[0].startswith("foreign "):
+            return {"names": None, "wanted": [], "foreign": lines[0].removeprefix("foreign ")}
         addresses = [line.removeprefix("address ") for line in lines if line.startswith("address ")]
         wanted = {normal(name) for name in (*self.names, *addresses)}
         if "absent" in lines:
@@ -75,6 +81,11 @@ class SelfSigned(Resource):
             "key": "fits",
             "mode": "root:600",
         }
+
+    def refuse(self, seen):
+        if "foreign" in seen:
+            return f"there is {seen['foreign']} where a file of ours should be; move it away, then run this again"
+        return None
 
     def diff(self, seen):
         names = " ".join(seen["wanted"])

@@ -28,7 +28,7 @@ class Directory(Resource):
         fields = output.split()
         if output.strip() == "absent":
             return {"owner": None, "group": None, "mode": None}
-        if len(fields) != 3 or fields[0] == "a" or not fields[2].isdigit():
+        if len(fields) != 3 or not fields[2].isdigit():
             return {"foreign": output.strip()}
         return {"owner": fields[0], "group": fields[1], "mode": fields[2].zfill(4)}
 

@@ -41,7 +41,7 @@ class File(Resource):
         head, _, content = output.partition("\n")
         if head == "absent":
             return {"content": None}
-        if head.startswith("a "):
+        if head.startswith("a ") and not head[-1].isdigit():
             return {"content": None, "foreign": head}
         owner, group, mode = head.split()
         return {"content": content, "owner": owner, "group": group, "mode": mode.zfill(4)}

@@ -27,12 +27,22 @@ class User(Resource):
     told: list = field(default_factory=list, compare=False, repr=False)
 
     def probe(self):
-        return sh("getent passwd {}; getent shadow {}; id -nG {} 2>/dev/null; :", self.name, self.name, self.name)
+        return sh(
+            """
+            name={} home={}
+            getent passwd "$name" && { getent shadow "$name"; id -nG "$name"; exit 0; }
+            getent group "$name" | awk -F: '{ print "group", $3 }'
+            [ -z "$(ls -A "$home" 2>/dev/null)" ] || echo "home $(stat -c %U "$home")"
+            """,
+            self.name,
+            self.home,
+        )
 
     def parse(self, output):
         lines = output.splitlines()
-        if not lines:
-            return {"exists": None, "shell": None, "groups": None, "password": None}
+        if not lines or ":" not in lines[0]:
+            left = dict(line.split() for line in lines)  # a group and a home that are there without the user
+            return {"exists": None, "shell": None, "groups": None, "password": None} | left
         _, _, uid, _, _, home, shell = lines[0].split(":")
         stored = lines[1].split(":")[1] if len(lines) > 1 and ":" in lines[1] else ""
         groups = lines[-1].split()
@@ -62,6 +72,10 @@ class User(Resource):
 
     def refuse(self, seen):
         if not seen["exists"]:
+            if not 1000 <= int(seen.get("group", 1000)) < 60000:
+                return f"a group of this name belongs to the system (gid {seen['group']}); choose another name"
+            if "home" in seen:
+                return f"{self.home} is there already, with files of {seen['home']}; move it away, or set user.home"
             return None
         if not 1000 <= int(seen["uid"]) < 60000:
             return SYSTEM.format(seen["uid"])
@@ -82,6 +96,8 @@ class User(Resource):
                 self.name,
             )
             script += sh("else useradd -m -d {} -s {} -U {}; fi\n", self.home, self.shell or "/bin/bash", self.name)
+            # An empty folder, such as a volume mounted there, stays root's otherwise.
+            script += sh("chown {}: {}\n", self.name, self.home)
         elif "shell" in self.differs(seen):
             script += sh("usermod -s {} {}\n", self.shell, self.name)
         for group in self.groups:
@@ -122,7 +138,8 @@ class AuthorizedKeys(Resource):
             """
             p={}
             if [ -L "$p" ]; then echo 'a symbolic link'
-            elif [ -e "$p" ]; then stat -c '%U %a' "$p"; cat "$p"
+            elif [ -f "$p" ]; then stat -c '%U %a' "$p"; cat "$p"
+            elif [ -e "$p" ]; then stat -c 'a %F' "$p"
             else echo absent; fi
             printf '\\000'
             from={}
@@ -141,12 +158,13 @@ class AuthorizedKeys(Resource):
         # A key that may only run one command (cloud images: "log in as …") would let nobody in.
         offered += [(blob, line) for blob, line in keys_in(others) if "command=" not in line.split(blob)[0]]
         missing = {blob: line for blob, line in offered if blob not in there}
-        owner, mode = (head.split() + ["", ""])[:2] if head not in ("absent", "a symbolic link") else (None, None)
+        foreign = head if head.startswith("a ") and not head[-1].isdigit() else ""
+        owner, mode = head.split() if head != "absent" and not foreign else (None, None)
         return {
             "missing keys": "\n".join(missing.values()),
             "owner": owner,
             "mode": mode and mode.zfill(4),
-            "foreign": head if head.startswith("a symbolic") else "",
+            "foreign": foreign,
             "any": bool(there or offered),
         }
 
