@@ -273,8 +273,8 @@ class _Browser:
         with opener.open(request.Request(url, body, headers, method=method), timeout=patience) as answer:
             return answer, answer.read(1 << 20)
 
-    def upgrade(self, path, origin="", patience=PATIENCE):
-        """Ask for a websocket; return HTTP's status, or what went wrong, and the websocket if there is one."""
+    def upgrade(self, path, origin=""):
+        """Ask for a websocket; return HTTP's status or None, and the websocket if there is one."""
         import websocket
 
         asked = request.Request(f"{self.origin}{self.base}{path}")
@@ -282,12 +282,11 @@ class _Browser:
         headers = {"origin": origin or self.origin, "host": self.netloc, "cookie": asked.get_header("Cookie")}
         try:
             stream = self.connect(self.tls)
-            stream.settimeout(patience)
             line = websocket.create_connection(f"wss{asked.full_url[5:]}", socket=stream, redirect_limit=0, **headers)
         except websocket.WebSocketBadStatusException as error:
             return error.status_code, None  # its text has the answer's headers
-        except (OSError, websocket.WebSocketException) as error:
-            return _words(error), None
+        except (OSError, websocket.WebSocketException):
+            return None, None
         return line.getstatus(), line
 
     def has_websockets(self, origin=""):
@@ -307,12 +306,15 @@ class _Browser:
         name, line = json.loads(body)[key], None
         try:
             status, line = self.upgrade(channel.format(name))
-            if not line and not isinstance(status, int) and self.has_websockets():
-                # Jupyter lets nobody in to a kernel that still starts.
-                status, line = self.upgrade(channel.format(name), patience=deadline - time.monotonic())
-                _demand(line, f"it does not come up in {LONG_PATIENCE} s", JUPYTER)
+            # Jupyter lets nobody in to a kernel that still starts, so silence alone is not Apache's fault.
+            while status is None and self.has_websockets():
+                _demand(time.monotonic() < deadline, f"it does not come up in {LONG_PATIENCE} s", JUPYTER)
+                status, line = self.upgrade(channel.format(name))
             _demand(status != 403, f"{TAKEN_FOR_FOREIGN} (HTTP 403)", APACHE)
-            _demand(status == 101, f"websockets do not pass through Apache (HTTP: {status})", APACHE)
+            _demand(status != 404, "it died while it started", JUPYTER)
+            if not line:
+                self.explain(self.ask("GET", "/api/status")[0])
+            _demand(status == 101, f"websockets do not pass through Apache ({f'HTTP {status}' if status else 'no answer'})", APACHE)
             yield line, _messages(line, deadline)
         finally:
             with contextlib.suppress(Exception):
