@@ -3,7 +3,7 @@
 import re
 
 from .certs import CERTIFICATE, KEY
-from .kit.resources import ApacheConf, ApacheModule, ApacheSite, File, Package
+from .kit.resources import ApacheConf, ApacheModule, ApacheSite, File, Package, ServedCertificate
 from .kit.resources.apache import CONFIGTEST
 from .options import apache, base_url, names, render, setup
 
@@ -40,6 +40,7 @@ def configure_apache(c, s):
     yield ApacheConf("zz-remote-jupyter-tls", notify=apache.reload)
     yield File("/etc/apache2/sites-available/jupyter.conf", site, check=CONFIGTEST, notify=apache.reload)
     yield ApacheSite("jupyter", notify=apache.reload)
+    yield ServedCertificate(names(c, s)[0], CERTIFICATE)
 
 
 def hosts_pattern(hosts):

@@ -1,9 +1,11 @@
 """Jupyter itself: its configuration and its service."""
 
+import json
+
 from .kit.quote import sh
-from .kit.resources import Directory, File, PasswordFile, Service
+from .kit.resources import Check, Directory, File, PasswordFile, Service
 from .kit.resources.certificate import is_address
-from .options import base_url, home, names, notebook_dir, password, prefix, render, setup
+from .options import base_url, home, login_user, names, notebook_dir, password, prefix, render, setup
 
 UNIT = "/etc/systemd/system/jupyter.service"
 
@@ -41,6 +43,8 @@ def configure_jupyter(c, s, ask_password=False):
         "by_address": any(map(is_address, names(c, s))),
         "writable": writable(home(s), notebook_dir(s), prefix(s)),
     }
+    yield login_user(s)
+    yield Check("other configuration", sh(OTHERS, config), overriding)
     yield Directory(config, user, mode="0700")
     yield Directory(notebook_dir(s), user)
     yield PasswordFile(
@@ -56,6 +60,27 @@ def configure_jupyter(c, s, ask_password=False):
     yield File(f"{config}/jupyter_server_config.py", content, user, mode="0600", notify=service.restart)
     yield File(UNIT, render("jupyter.service.j2", **values), notify=service.restart)
     yield service
+
+
+# Of two values for one key, Jupyter takes the one of the JSON file.
+OTHERS = """
+    cd {} 2>/dev/null || exit 0
+    for f in jupyter_server_config.json jupyter_server_config.d/*.json; do cat "$f" 2>/dev/null; printf '\\000%s\\000' "$f"; done
+"""
+
+
+def overriding(output):
+    """Return what is wrong with Jupyter's JSON configuration: that it holds more than a list of extensions."""
+    parts = output.split("\0")
+    for text, name in zip(parts[::2], parts[1::2], strict=False):
+        try:
+            tree = json.loads(text) if text.strip() else {}
+            keys = [f"{group}.{key}" for group, values in tree.items() for key in values if key != "jpserver_extensions"]
+        except (ValueError, AttributeError, TypeError):
+            keys = ["what is no JSON"]
+        if keys:
+            return f"~/.jupyter/{name} holds {', '.join(keys)}, which would win over our settings; move it away", ""
+    return "", ""
 
 
 def answers(s):

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from .kit import secret
-from .kit.resources import Service
+from .kit.resources import Service, User
 from .kit.resources.apache import CONFIGTEST
 from .kit.settings import Schema
 from .kit.task import setup as kit_setup
@@ -98,6 +98,11 @@ def render(template, **values):
 def home(s):
     """Return the login user's home."""
     return s.user.home or f"/home/{s.user.name}"
+
+
+def login_user(s):
+    """Return the login user as what every task needs that works in that user's home; create-user asks for more."""
+    return User(s.user.name, home(s))
 
 
 def at_home(s, path, default):

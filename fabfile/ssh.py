@@ -2,6 +2,7 @@
 
 from .kit.quote import sh
 from .kit.resources import Check, File, Package, Service
+from .kit.shell import shell_of
 from .options import render, setup
 
 DROP_IN = "/etc/ssh/sshd_config.d/00-remote-jupyter.conf"
@@ -20,7 +21,7 @@ def harden_ssh(c, s):
 
 def password_login(c):
     """Return what speaks against ending password logins: that we came by one."""
-    if getattr(c.transport.auth_handler, "auth_method", "") in ("password", "keyboard-interactive"):
+    if shell_of(c).login_method in ("password", "keyboard-interactive"):
         return "you are logged in with a password, and no password will do any more: put your key there first (ssh-copy-id)"
     return ""
 

@@ -274,7 +274,7 @@ class _Browser:
             return answer, answer.read(1 << 20)
 
     def upgrade(self, path, origin=""):
-        """Ask for a websocket; return HTTP's status or None, and the websocket if there is one."""
+        """Ask for a websocket; return HTTP's status (None after silence, 0 if there is none), and the websocket or None."""
         import websocket
 
         asked = request.Request(f"{self.origin}{self.base}{path}")
@@ -285,8 +285,10 @@ class _Browser:
             line = websocket.create_connection(f"wss{asked.full_url[5:]}", socket=stream, redirect_limit=0, **headers)
         except websocket.WebSocketBadStatusException as error:
             return error.status_code, None  # its text has the answer's headers
-        except (OSError, websocket.WebSocketException):
+        except (TimeoutError, websocket.WebSocketTimeoutException):
             return None, None
+        except (OSError, websocket.WebSocketException):
+            return 0, None
         return line.getstatus(), line
 
     def has_websockets(self, origin=""):
@@ -314,7 +316,8 @@ class _Browser:
             _demand(status != 404, "it died while it started", JUPYTER)
             if not line:
                 self.explain(self.ask("GET", "/api/status")[0])
-            _demand(status == 101, f"websockets do not pass through Apache ({f'HTTP {status}' if status else 'no answer'})", APACHE)
+            seen = f"HTTP {status}" if status else "no answer"
+            _demand(status == 101, f"websockets do not pass through Apache ({seen})", APACHE)
             yield line, _messages(line, deadline)
         finally:
             with contextlib.suppress(Exception):
@@ -343,7 +346,7 @@ def _words(error):
     """Return what *error* is, without anything that was sent or answered: that may hold the password or a cookie."""
     error = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
     name = type(error).__name__
-    if isinstance(error, TimeoutError) or name == "WebSocketTimeoutException":
+    if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"

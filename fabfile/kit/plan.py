@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .errors import ConnectionLost, Problem
 from .quote import sh
-from .report import CHANGED, FAILED, OK, UNKNOWN, WARNING, WOULD, Progress
+from .report import CHANGED, FAILED, OK, UNKNOWN, WARNING, WOULD, Progress, indented
 from .resources.base import CANNOT_KNOW, STATE, Handler
 
 GO_ON = "Mend that and run the same command again: it takes up where this one ended."
@@ -54,10 +54,16 @@ class Plan:
         for part in body:
             if isinstance(part, Section):
                 task = part.task
-            elif same := next((item for item in self.items if type(item.resource) is type(part) and part.joins), None):
-                same.resource = same.resource.joined(part)
             else:
-                self.items.append(Item(task, part))
+                self.add(Item(task, part))
+
+    def add(self, new):
+        """Append an item, unless an earlier one can stand for it too."""
+        for item in self.items:
+            if not isinstance(item.resource, Flush) and (joined := item.resource.joined(new.resource)):
+                item.resource = joined
+                return
+        self.items.append(new)
 
     def converge(self, dry=False):
         """Make every resource true, or with *dry* only say what would change; raises Stop where that fails."""
@@ -220,7 +226,9 @@ class Plan:
             seen = self.parsed(item, answer) if answer.ok else None
             if seen is None or item.resource.differs(seen):
                 what = item.resource.diff(seen) if seen is not None else said(answer)
-                self.report.add(item.task, item.resource.label, FAILED, detail=f"is still wrong after the change\n{what}")
+                self.report.add(
+                    item.task, item.resource.label, FAILED, detail=f"is still wrong after the change\n{indented(what)}"
+                )
                 wrong.append(item)
         if wrong:
             raise Stop(GO_ON)
@@ -255,5 +263,5 @@ for f in *; do [ -f "$f" ] && printf '\\000%s\\000' "$f" && cat "$f"; done; :
 
 def said(answer):
     """Return the last lines that a failed step printed."""
-    text = (answer.err.strip() or answer.out.strip() or f"exit status {answer.status}").splitlines()
-    return "\n".join(text[-20:])
+    lines = (answer.err.strip() or answer.out.strip() or f"exit status {answer.status}").splitlines()[-20:]
+    return lines[0] if len(lines) == 1 else "\n" + indented("\n".join(lines))

@@ -102,10 +102,13 @@ class Progress:
         self.resource = resource
         self.prefix = f"{report.host}  {task:<22} {'running':<12} {resource.label}"
         self.started = time.monotonic()
-        if not sys.stdout.isatty():
+        if sys.stdout.isatty():
+            self("")
+        else:
             say(self.prefix)
 
-    def __call__(self, text=""):
+    def __call__(self, text):
+        """Show *text*, one line that the step printed."""
         if sys.stdout.isatty():
             width = os.get_terminal_size().columns
             line = f"{self.prefix}  {time.monotonic() - self.started:.0f} s  {self.resource.progress(text)}"

@@ -111,6 +111,11 @@ class Shell:
         self._out = self._err = b""
 
     @property
+    def login_method(self):
+        """How we logged in: ``publickey``, ``password``, … as SSH names it."""
+        return getattr(self._channel.get_transport().auth_handler, "auth_method", "")
+
+    @property
     def closed(self):
         return self._channel.closed or self._channel.exit_status_ready()
 
@@ -166,7 +171,7 @@ class Shell:
             at = text.find(mark)
             end = text.find(b"\n", at + len(mark)) if at >= 0 else -1
             if on_line and (upto := text.rfind(b"\n", told, at if at >= 0 else len(text))) > told:
-                for line in text[told:upto].decode(errors="replace").splitlines():
+                for line in filter(None, text[told:upto].decode(errors="replace").splitlines()):
                     on_line(line)
                 told = upto
             if end >= 0:
@@ -177,7 +182,9 @@ class Shell:
 
     def _read(self):
         """Wait for output and take it in; return whether there was any, that is whether the channel lives."""
-        select.select([self._channel], [], [])
+        # paramiko may lose the wake-up when both streams fill at once, so look first, and never wait without a limit.
+        if not (self._channel.recv_ready() or self._channel.recv_stderr_ready()):
+            select.select([self._channel], [], [], 0.05)
         out = self._channel.recv(1 << 16) if self._channel.recv_ready() else b""
         err = self._channel.recv_stderr(1 << 16) if self._channel.recv_stderr_ready() else b""
         self._out += out

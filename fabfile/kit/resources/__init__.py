@@ -1,6 +1,6 @@
 """The kinds of resources."""
 
-from .apache import ApacheConf, ApacheModule, ApacheSite
+from .apache import ApacheConf, ApacheModule, ApacheSite, ServedCertificate
 from .base import Handler, Resource
 from .certificate import SelfSigned
 from .check import Check
@@ -28,6 +28,7 @@ __all__ = [
     "PipPackages",
     "Resource",
     "SelfSigned",
+    "ServedCertificate",
     "Service",
     "UfwEnabled",
     "UfwRule",

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from ..quote import Shell, sh
 from .base import Resource
+from .certificate import is_address
 
 CONFIGTEST = Shell("apache2ctl configtest")
 
@@ -65,3 +66,33 @@ class ApacheConf(_Switched):
     """A configuration that is enabled."""
 
     folder, enable, disable = "conf", "a2enconf", "a2disconf"
+
+
+@dataclass(frozen=True)
+class ServedCertificate(Resource):
+    """Where Apache serves TLS under *name*, it serves the certificate at *path*, and not the one that it read before."""
+
+    name: str
+    path: str
+
+    def probe(self):
+        return sh(
+            """
+            finger() { openssl x509 -noout -fingerprint -sha256 2>/dev/null; }
+            openssl s_client -connect 127.0.0.1:443 {} </dev/null 2>/dev/null | finger
+            echo; [ ! -f {} ] || finger <{}
+            """,
+            Shell("-noservername") if is_address(self.name) else sh("-servername {}", self.name),
+            self.path,
+            self.path,
+        )
+
+    def parse(self, output):
+        served, _, installed = output.strip("\n").partition("\n")
+        return {"state": "another" if served and installed and served != installed.strip() else "the installed one"}
+
+    def want(self):
+        return {"state": "the installed one"}
+
+    def apply(self, seen):
+        return sh("{}\nsystemctl reload apache2\nsleep 0.5", CONFIGTEST)

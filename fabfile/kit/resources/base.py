@@ -38,7 +38,6 @@ class Resource:
 
     changes_unseen: ClassVar[bool] = False  # whether others must be asked again after it changed
     slow: ClassVar[bool] = False  # whether its progress is worth showing
-    joins: ClassVar[bool] = False  # whether those of one plan become one, in the first one's place, by `joined`
 
     def probe(self):
         """Return read-only shell text; its standard output goes to `parse`."""
@@ -70,6 +69,10 @@ class Resource:
         names = self.differs(seen)
         old = [f"{name}: {seen[name]}" for name in names if seen.get(name) is not None]
         return unified(self.label, old, [f"{name}: {want[name]}" for name in names])
+
+    def joined(self, other):
+        """Return the resource that stands for this and for *other*, which comes later in the same plan; or None."""
+        return self if self == other else None
 
     def progress(self, line):
         """Return what to show while it is applied, of a *line* that it prints."""

@@ -101,6 +101,10 @@ class SelfSigned(Resource):
                 -addext subjectAltName={} -addext extendedKeyUsage=serverAuth -addext keyUsage=critical,digitalSignature \\
                 -addext basicConstraints=critical,CA:FALSE \\
                 -keyout "$dir/key" -out "$dir/cert" 2>"$dir/said" || { cat "$dir/said" >&2; exit 1; }
+            # openssl does not mind a full disk.
+            public=$(openssl pkey -in "$dir/key" -pubout 2>/dev/null) &&
+                [ "$public" = "$(openssl x509 -in "$dir/cert" -noout -pubkey 2>/dev/null)" ] ||
+                { echo 'what openssl wrote cannot be read again: the disk is full; make room there' >&2; exit 1; }
             chmod 0644 "$dir/cert"
             mv -fT "$dir/key" {}; mv -fT "$dir/cert" {}
             """,

@@ -64,8 +64,9 @@ class File(Resource):
         return sh(
             """
             p={} new=$(mktemp {}) old={}; trap 'rm -f "$new"' EXIT
-            printf %s {} >"$new"
-            [ "$(wc -c <"$new")" = {} ] || { echo 'the disk is full' >&2; exit 1; }
+            printf %s {} 2>/dev/null >"$new" || :
+            size=$(wc -c <"$new")
+            [ "$size" = {} ] || { echo "the disk is full: $size of {} bytes fit into ${p%/*}; make room there" >&2; exit 1; }
             chown {} "$new"; chmod {} "$new"
             {}
             if [ -e "$p" ]; then ln -f "$p" "$old"; else rm -f "$old"; fi
@@ -81,7 +82,7 @@ class File(Resource):
             f"{folder}/.{name}.XXXXXX",
             f"{folder}/.{name}.old",
             self.content,
-            len(self.content.encode("utf-8", "surrogateescape")),
+            *[len(self.content.encode("utf-8", "surrogateescape"))] * 2,
             f"{self.owner}:{self.group}",
             self.mode,
             Shell(before),

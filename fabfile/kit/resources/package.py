@@ -40,14 +40,15 @@ class Package(Resource):
     names: tuple[str, ...]
     lock_timeout: int = 300
 
-    changes_unseen = slow = joins = True
+    changes_unseen = slow = True
 
     def __init__(self, *names, lock_timeout=300, notify=None):
         for name, value in (("names", names), ("lock_timeout", lock_timeout), ("notify", notify)):
             object.__setattr__(self, name, value)
 
     def joined(self, other):
-        """Return the packages of both."""
+        if not isinstance(other, Package):
+            return None
         names = dict.fromkeys((*self.names, *other.names))
         return Package(*names, lock_timeout=max(self.lock_timeout, other.lock_timeout), notify=self.notify or other.notify)
 

@@ -38,6 +38,9 @@ class Service(Resource):
     def want(self):
         return {"active": "active", "at boot": "enabled"}
 
+    def refuse(self, seen):
+        return f"the unit is masked; systemctl unmask {self.name}" if seen["at boot"] == "masked" else None
+
     def apply(self, seen):
         return "systemctl daemon-reload\n" + sh("systemctl enable -q {}\n", self.name) + self._started("start")
 

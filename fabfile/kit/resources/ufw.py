@@ -23,14 +23,20 @@ class UfwRule(Resource):
     def parse(self, output):
         live, *tuples = output.splitlines()
         port = self.port or int(live)
-        rule = re.compile(rf"### tuple ### (allow|limit) (tcp|any) {port} 0\.0\.0\.0/0 any 0\.0\.0\.0/0 in(\s|$)")
-        return {"state": "allowed" if any(rule.match(line) for line in tuples) else "not allowed", "port": port}
+        rule = re.compile(rf"### tuple ### (\w+) (?:tcp|any) {port} 0\.0\.0\.0/0 any 0\.0\.0\.0/0 in(?:\s|$)")
+        # Of the rules for everybody, the first decides.
+        first = next((match[1] for match in map(rule.match, tuples) if match), "no rule")
+        return {"state": "allowed" if first in ("allow", "limit") else first, "port": port}
 
     def want(self):
         return {"state": "allowed"}
 
     def apply(self, seen):
-        return sh("ufw allow {}", f"{seen['port']}/tcp")
+        rule = f"{seen['port']}/tcp"
+        if seen["state"] == "no rule":
+            return sh("ufw allow {}", rule)
+        # Another's rule stays, but ours comes before it.
+        return sh("ufw --force delete allow {} || :\nufw prepend allow {}", rule, rule)
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,11 @@ class User(Resource):
             script += sh("printf '%s:%s\\n' {} {} | chpasswd -e\n", self.name, password.hashed("sha512_crypt"))
         return script
 
+    def joined(self, other):
+        if isinstance(other, User) and other == User(self.name, self.home):
+            return self
+        return super().joined(other)
+
     def notice(self):
         if not self.told:
             return None
@@ -183,7 +188,7 @@ class AuthorizedKeys(Resource):
             """
             user={}; p={}; new=$(mktemp {}); trap 'rm -f "$new"' EXIT
             if [ -e "$p" ]; then cat "$p" >"$new"; [ -z "$(tail -c 1 "$new")" ] || echo >>"$new"; fi
-            printf '%s' {} >>"$new"
+            printf '%s' {} >>"$new" || { echo 'the disk is full' >&2; exit 1; }
             chown "$user:$(id -gn "$user")" "$new"; chmod 0600 "$new"
             mv -fT "$new" "$p"
             """,
