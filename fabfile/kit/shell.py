@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass
 
 from invoke import Result, UnexpectedExit
+from paramiko import SSHException
 
 from .connect import connect
 from .errors import ConnectionLost, Problem, Unreachable
@@ -83,8 +84,8 @@ class Shell:
                 self._channel.exec_command("exec /bin/sh")
             else:
                 self._become_root(c)
-        except (EOFError, OSError) as error:
-            raise Unreachable(f"{c.host} closed the connection at login: {error or 'no reason given'}") from None
+        except (EOFError, OSError, SSHException) as error:
+            raise Unreachable(f"{c.host} gives no shell: {error or 'it closed the connection'}") from None
 
     def _become_root(self, c):
         self._channel.exec_command(

@@ -48,7 +48,7 @@ class SelfSigned(Resource):
             openssl x509 -in "$cert" -noout -subject -issuer -ext subjectAltName 2>/dev/null
             openssl x509 -in "$cert" -noout -checkend {} >/dev/null 2>&1 && echo lasts
             public=$(openssl x509 -in "$cert" -noout -pubkey 2>/dev/null)
-            [ "$public" = "$(openssl pkey -in "$key" -pubout 2>/dev/null)" ] && echo fits
+            [ -n "$public" ] && [ "$public" = "$(openssl pkey -in "$key" -pubout 2>/dev/null)" ] && echo fits
             stat -c 'mode %U:%a' "$key"
             """,
             *(self.path, self.key, CANNOT_KNOW, self.ADDRESSES, RENEW * 86400),
@@ -103,7 +103,7 @@ class SelfSigned(Resource):
                 -keyout "$dir/key" -out "$dir/cert" 2>"$dir/said" || { cat "$dir/said" >&2; exit 1; }
             # openssl does not mind a full disk.
             public=$(openssl pkey -in "$dir/key" -pubout 2>/dev/null) &&
-                [ "$public" = "$(openssl x509 -in "$dir/cert" -noout -pubkey 2>/dev/null)" ] ||
+                [ -n "$public" ] && [ "$public" = "$(openssl x509 -in "$dir/cert" -noout -pubkey 2>/dev/null)" ] ||
                 { echo 'what openssl wrote cannot be read again: the disk is full; make room there' >&2; exit 1; }
             chmod 0644 "$dir/cert"
             mv -fT "$dir/key" {}; mv -fT "$dir/cert" {}

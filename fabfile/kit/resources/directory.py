@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from ..patchwork import files, recorded
 from ..quote import sh, words
 from .base import Resource
-from .file import File
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,13 @@ class Directory(Resource):
 
     def probe(self):
         return sh(
-            'p={}; if [ -d "$p" ] && [ ! -L "$p" ]; then stat -c "%U %G %a" "$p"; else (' + File.PROBE + ") | head -n 1; fi",
-            self.path,
+            """
+            p={}
+            if [ -L "$p" ]; then echo 'a symbolic link'
+            elif [ -d "$p" ]; then stat -c '%U %G %a' "$p"
+            elif [ -e "$p" ]; then stat -c 'a %F' "$p"
+            else echo absent; fi
+            """,
             self.path,
         )
 

@@ -1,5 +1,6 @@
 """Debian packages."""
 
+import re
 from dataclasses import dataclass
 
 from ..quote import Shell, sh, words
@@ -68,11 +69,8 @@ class Package(Resource):
 
     def progress(self, line):
         # apt's status lines: pmstatus:apache2:66.6667:Unpacking apache2 (amd64)
-        kind, _, rest = line.partition(":")
-        if kind in ("pmstatus", "dlstatus") and rest.count(":") >= 2:
-            _, percent, what = rest.split(":", 2)
-            return f"{float(percent):.0f} %  {what}"
-        return line
+        status = re.match(r"[dp][lm]status:.*?:(\d+)(?:\.\d+)?:(.*)", line)
+        return f"{status[1]} %  {status[2]}" if status else line
 
     def apply(self, seen):
         script = sh(

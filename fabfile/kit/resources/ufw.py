@@ -25,7 +25,7 @@ class UfwRule(Resource):
         port = self.port or int(live)
         rule = re.compile(rf"### tuple ### (\w+) (?:tcp|any) {port} 0\.0\.0\.0/0 any 0\.0\.0\.0/0 in(?:\s|$)")
         # Of the rules for everybody, the first decides.
-        first = next((match[1] for match in map(rule.match, tuples) if match), "no rule")
+        first = next((match[1] for match in map(rule.match, tuples) if match), "not allowed")
         return {"state": "allowed" if first in ("allow", "limit") else first, "port": port}
 
     def want(self):
@@ -33,7 +33,7 @@ class UfwRule(Resource):
 
     def apply(self, seen):
         rule = f"{seen['port']}/tcp"
-        if seen["state"] == "no rule":
+        if seen["state"] == "not allowed":
             return sh("ufw allow {}", rule)
         # Another's rule stays, but ours comes before it.
         return sh("ufw --force delete allow {} || :\nufw prepend allow {}", rule, rule)
