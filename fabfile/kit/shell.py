@@ -186,11 +186,12 @@ class Shell:
         # paramiko may lose the wake-up when both streams fill at once, so look first, and never wait without a limit.
         if not (self._channel.recv_ready() or self._channel.recv_stderr_ready()):
             select.select([self._channel], [], [], 0.05)
+        ended = self._channel.closed or self._channel.eof_received  # asked first: data may come together with the end
         out = self._channel.recv(1 << 16) if self._channel.recv_ready() else b""
         err = self._channel.recv_stderr(1 << 16) if self._channel.recv_stderr_ready() else b""
         self._out += out
         self._err += err
-        return bool(out or err) or not (self._channel.closed or self._channel.eof_received)
+        return bool(out or err) or not ended
 
     def _lost(self):
         said = (self._out + self._err).decode(errors="replace").replace(self._mark, "").strip()[-500:]
