@@ -2,7 +2,7 @@
 
 import json as jsonlib
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from fabric import Connection, task
 from invoke import Exit
@@ -162,8 +162,13 @@ def proof(c, s, secret):
 
     started = time.monotonic()
     try:
-        installed, jupyter, apache = shell_of(c).batch(
-            [sh("cat {}", CERTIFICATE), "systemctl is-active jupyter", "systemctl is-active apache2"]
+        installed, listens, jupyter, apache = shell_of(c).batch(
+            [
+                sh("cat {}", CERTIFICATE),
+                "[ $(ss -Hltn 'sport = :80 or sport = :443' | grep -o ':[0-9]* ' | sort -u | wc -l) = 2 ]",
+                "systemctl is-active jupyter",
+                "systemctl is-active apache2",
+            ]
         )
     except Problem as error:
         yield Step("server", False, str(error))
@@ -175,4 +180,8 @@ def proof(c, s, secret):
             break
     else:
         yield Step("server", True, "jupyter.service and apache2.service are active", "", seconds)
-    yield from visit(Site(names(c, s)[0], base_url(s) or "/", installed.out if installed.ok else ""), secret)
+    for step in visit(Site(names(c, s)[0], base_url(s) or "/", installed.out if installed.ok else ""), secret):
+        if step.name == "reachable" and step.mend and apache.ok and listens.ok:
+            # Apache listens there, so what refuses us from here is a firewall.
+            step = replace(step, mend="firewall")
+        yield step
