@@ -97,6 +97,11 @@ class File(Resource):
                 .replace(self.content, "<secret>")
             )
         old = seen["content"]
-        lines = unified(self.path, (old or "").splitlines(), self.content.splitlines())
+        lines = unified(self.path, lines_of(old or ""), lines_of(self.content))
         rest = [name for name in self.differs(seen) if name != "content" and old is not None]
         return "\n".join(filter(None, [lines, *(f"{name}: {seen[name]} -> {self.want()[name]}" for name in rest)]))
+
+
+def lines_of(text):
+    """Return the lines of *text*, and a note where the last one does not end, as diff has it."""
+    return text.splitlines() + (["\\ No newline at end of file"] if text and not text.endswith("\n") else [])
