@@ -15,6 +15,7 @@ from .kit.report import FAILED, OK, Report
 from .kit.resources import Check
 from .kit.settings import Invalid
 from .kit.shell import shell_of
+from .kit.task import writable
 from .options import base_url, names, password, schema, setup
 
 GIB = 1 << 20  # in the kibibytes of /proc/meminfo and df
@@ -133,10 +134,10 @@ def verify(c, domain=None, json=None, ask_password=False):
     """Prove from here that a person can reach Jupyter, log in, and use a kernel and a terminal."""
     if not isinstance(c, Connection):
         raise Exit("verify looks at a server: say which with -H [user@]host", 2)
+    s = check_verify(c, domain, json)
     try:
-        s = schema.load(c, {"tls.domain": domain})
         given = password("JUPYTER_PASSWORD", ask_password) or next(reversed(generated_here(c)), None)
-    except (Invalid, ValueError) as error:
+    except ValueError as error:
         raise Exit(str(error), 2) from None
     if c.config.run.dry:
         return
@@ -153,6 +154,17 @@ def verify(c, domain=None, json=None, ask_password=False):
         raise Exit(code=1)
 
 
+def check_verify(c, domain=None, json=None, **_):
+    """Return the settings of `verify`; raises Exit with status 2 where they are not valid or *json* cannot be written."""
+    if json:
+        writable("json", json)
+    try:
+        return schema.load(c, {"tls.domain": domain})
+    except Invalid as error:
+        raise Exit(str(error), 2) from None
+
+
+verify.check = check_verify
 _verified = {}  # by host, so that one file holds them all
 
 

@@ -86,6 +86,12 @@ class SetupTask(fabric.Task):
         except Invalid as error:
             raise Exit(str(error), BAD_REQUEST) from None
 
+    def check(self, c, verbose=False, report=None, **given):
+        """Raise Exit with status 2 where a flag or a setting is not valid, or the report could not be written."""
+        self.settings(c, {name: value for name, value in given.items() if name not in self.extra})
+        if report:
+            writable("report", report)
+
     def __call__(self, c, settings=None, verbose=False, report=None, **given):
         if not isinstance(c, Connection):
             raise Exit(f"{self.name} sets up a server: say which with -H [user@]host", BAD_REQUEST)
@@ -197,9 +203,8 @@ class Executor(fabric.Executor):
         config.load_collection(self.collection.configuration(call.called_as))
         config.load_shell_env()
         context = call.make_context(config)
-        if isinstance(call.task, SetupTask) and isinstance(context, Connection):
-            given = {name: value for name, value in call.kwargs.items() if name not in ("verbose", "report", *call.task.extra)}
-            call.task.settings(context, given)
+        if hasattr(call.task, "check") and isinstance(context, Connection):
+            call.task.check(context, **call.kwargs)
         return call, context
 
     @staticmethod
@@ -213,6 +218,14 @@ class Executor(fabric.Executor):
                     say(error.message, sys.stderr)
                 return error.code
         return 0
+
+
+def writable(flag, path):
+    """Raise Exit with status 2 where the file *path*, which *flag* names, cannot be written."""
+    try:
+        open(path, "a").close()
+    except OSError as error:
+        raise Exit(f"--{flag} {path}: {error.strerror}", BAD_REQUEST) from None
 
 
 def adopt(program):
@@ -230,8 +243,10 @@ def adopt(program):
 
 def check_host(text):
     """Raise Exit with status 2 where *text* is not ``[user@]host[:port]``."""
-    match = re.fullmatch(r"([^@\s]+@)?([\w.-]+(?::(\d{1,5}))?|[\da-fA-F:]+)", text.strip())
-    if not match or not 0 < int(match[3] or 22) < 65536:
+    label = r"\w([\w-]*\w)?"
+    host = re.compile(rf"([^@\s]+@)?({label}(\.{label})*\.?(?::(?P<port>\d{{1,5}}))?|[\da-fA-F:]+)")
+    match = host.fullmatch(text.strip())
+    if not match or not 0 < int(match["port"] or 22) < 65536:
         raise Exit(f"-H {text}: this is no host; [user@]host[:port] is expected, as in root@example.org:22", BAD_REQUEST)
 
 
