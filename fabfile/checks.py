@@ -108,11 +108,9 @@ def port_judge(port, unit):
 
 # /proc/locks has the holder's process and the file's inode; neither fuser nor lsof is on a bare server.
 APT = """
-    for lock in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock; do
-        inode=$(stat -c %i "$lock" 2>/dev/null) || continue
-        pid=$(awk -v inode=":$inode" '$6 ~ inode "$" { print $5; exit }' /proc/locks)
-        [ -z "$pid" ] || printf '%s %s %s\\n' "$pid" "$(cat "/proc/$pid/comm" 2>/dev/null)" "$lock"
-    done
+    inodes=$(stat -c ' [^ ]*:%i ' /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock 2>/dev/null)
+    [ -n "$inodes" ] && grep "$inodes" /proc/locks | while read -r _ _ _ _ pid _; do echo "$pid $(cat "/proc/$pid/comm")"; done
+    :
 """
 
 

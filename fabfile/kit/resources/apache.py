@@ -78,9 +78,10 @@ class ServedCertificate(Resource):
     def probe(self):
         return sh(
             """
-            finger() { openssl x509 -noout -fingerprint -sha256 2>/dev/null; }
-            openssl s_client -connect 127.0.0.1:443 {} </dev/null 2>/dev/null | finger
-            echo; [ ! -f {} ] || finger <{}
+            first() { sed -n '/^-----BEGIN CERTIFICATE/,/^-----END/p; /^-----END CERTIFICATE/q'; }
+            openssl s_client -connect 127.0.0.1:443 {} </dev/null 2>/dev/null | first
+            printf '\\000'
+            [ ! -f {} ] || first <{}
             """,
             Shell("-noservername") if is_address(self.name) else sh("-servername {}", self.name),
             self.path,
@@ -88,8 +89,8 @@ class ServedCertificate(Resource):
         )
 
     def parse(self, output):
-        served, _, installed = output.strip("\n").partition("\n")
-        return {"state": "another" if served and installed and served != installed.strip() else "the installed one"}
+        served, _, installed = output.partition("\0")
+        return {"state": "another" if served and installed and served != installed else "the installed one"}
 
     def want(self):
         return {"state": "the installed one"}

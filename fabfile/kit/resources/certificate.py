@@ -45,10 +45,8 @@ class SelfSigned(Resource):
             {}
             addresses | sed 's/^/address /'
             [ -f "$cert" ] && [ -f "$key" ] || { echo absent; exit 0; }
-            openssl x509 -in "$cert" -noout -subject -issuer -ext subjectAltName 2>/dev/null
-            openssl x509 -in "$cert" -noout -checkend {} >/dev/null 2>&1 && echo lasts
-            public=$(openssl x509 -in "$cert" -noout -pubkey 2>/dev/null)
-            [ -n "$public" ] && [ "$public" = "$(openssl pkey -in "$key" -pubout 2>/dev/null)" ] && echo fits
+            openssl x509 -in "$cert" -noout -subject -issuer -ext subjectAltName -pubkey -checkend {} 2>/dev/null
+            openssl pkey -in "$key" -pubout 2>/dev/null
             stat -c 'mode %U:%a' "$key"
             """,
             *(self.path, self.key, CANNOT_KNOW, self.ADDRESSES, RENEW * 86400),
@@ -63,12 +61,13 @@ class SelfSigned(Resource):
         if "absent" in lines:
             return {"names": None, "wanted": sorted(wanted)}
         named = {normal(name) for name in re.findall(r"(?:DNS|IP Address):([^,\s]+)", output)}
+        public = re.findall("-----BEGIN PUBLIC KEY-----[^-]+", output)
         told = dict(line.split("=", 1) for line in lines if line.startswith(("subject=", "issuer=")))
         return {
             "names": "as wanted" if named == wanted else " ".join(sorted(named)),
             "issuer": "itself" if told and told["subject"] == told["issuer"] else told.get("issuer"),
-            "lasts": f"more than {RENEW} days" if "lasts" in lines else f"{RENEW} days or less",
-            "key": "fits" if "fits" in lines else "does not fit",
+            "lasts": f"more than {RENEW} days" if "Certificate will not expire" in lines else f"{RENEW} days or less",
+            "key": "fits" if len(public) == 2 and len(set(public)) == 1 else "does not fit",
             "mode": lines[-1].removeprefix("mode "),
             "wanted": sorted(wanted),
         }
