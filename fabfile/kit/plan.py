@@ -144,11 +144,12 @@ class Plan:
                 raise Stop(GO_ON)
             self.work(stretch)
             at += len(stretch)
-            if isinstance(stretch[-1].resource, Flush):
+            flushed = isinstance(stretch[-1].resource, Flush)
+            if flushed:
                 self.settle(list(self.owed.values()))
-            elif at < len(self.items):
-                unseen = stretch[-1].done and stretch[-1].resource.changes_unseen
-                if unseen or (self.items[at].seen is None and any(item.done for item in stretch)):
+            if at < len(self.items):
+                unseen = not flushed and stretch[-1].done and stretch[-1].resource.changes_unseen
+                if unseen or (self.items[at].seen is None and (flushed or any(item.done for item in stretch))):
                     self.look_again(at)
 
     def look_again(self, at):

@@ -1,6 +1,7 @@
 """The root shell: one channel a host, opened once, through which every step goes in framed batches."""
 
 import getpass
+import re
 import secrets
 import select
 import sys
@@ -20,10 +21,13 @@ SSH_SERVER_PORT=${SSH_CONNECTION##* }; export SSH_SERVER_PORT
 umask 022; unset HISTFILE TMPDIR; cd /
 """
 
-# A step, its status on standard output, and the end of its words on both streams.
+# A batch and a step begin and end with a mark on both streams; the batch's own, so that what is left of an earlier batch,
+# or what the login shell printed, is nobody's answer.
+START = """
+mark={}; go=1; tell() { printf '\\n%s %s\\n' "$mark" "$1"; printf '\\n%s %s\\n' "$mark" "$1" >&2; }; tell start
+"""
 STEP = """
-if [ "$go" = 1 ] || [ -z {} ]; then (eval {}) </dev/null; status=$?; [ $status = 0 ] || go=0; else status=-; fi
-printf '\\n%s %s\\n' {} $status; printf '\\n%s\\n' {} >&2
+if [ "$go" = 1 ] || [ -z {} ]; then (eval {}) </dev/null; status=$?; [ $status = 0 ] || go=0; else status=-; fi; tell $status
 """
 
 _shells = {}
@@ -77,7 +81,6 @@ class Shell:
         self._mark = f"rj-{secrets.token_hex(16)}"
         self._prompt = f"sudo-{secrets.token_hex(8)}:"
         self._out = self._err = b""
-        self._fresh = True
         try:
             self._channel = connect(c).open_session(timeout=30)
             if c.user == "root":
@@ -131,19 +134,19 @@ class Shell:
         With *stop* the first step that fails is the last that runs. *on_answer(number, answer)* is called as each step
         ends, *on_line(text)* for each whole line that a running step prints. Raises ConnectionLost.
         """
-        script = (PREAMBLE if self._fresh else "") + sh("printf '\\n%s\\n' {}; go=1\n", self._mark)
-        script += "".join(sh(STEP, "1" if stop else "", words([step]), self._mark, self._mark) for step in steps)
+        script = "" if self.round_trips else PREAMBLE
         self.round_trips += 1
-        self._fresh = False
+        mark = f"{self._mark}.{self.round_trips}"
+        script += sh(START, mark) + "".join(sh(STEP, "1" if stop else "", words([step])) for step in steps)
         try:
             self._channel.sendall(script.encode("utf-8", "surrogateescape"))
         except OSError:
             self._lost()
-        self._frame("_out")  # whatever the login shell printed before
+        self._frame(mark, "_out"), self._frame(mark, "_err")
         answers = []
         for number, _ in enumerate(steps):
-            status, out = self._frame("_out", on_line)
-            _, err = self._frame("_err")
+            status, out = self._frame(mark, "_out", on_line)
+            _, err = self._frame(mark, "_err")
             answers.append(Answer(None if status == "-" else int(status), out, err))
             if on_answer:
                 on_answer(number, answers[-1])
@@ -163,9 +166,9 @@ class Shell:
             raise UnexpectedExit(result)
         return result
 
-    def _frame(self, stream, on_line=None):
-        """Return the status and the text of *stream* up to the next mark."""
-        mark = f"\n{self._mark}".encode()
+    def _frame(self, mark, stream, on_line=None):
+        """Return the status and the text of *stream* up to the next *mark*."""
+        mark = f"\n{mark} ".encode()
         told = 0
         while True:
             text = getattr(self, stream)
@@ -194,7 +197,7 @@ class Shell:
         return bool(out or err) or not ended
 
     def _lost(self):
-        said = (self._out + self._err).decode(errors="replace").replace(self._mark, "").strip()[-500:]
+        said = re.sub(rf"{self._mark}\S* \S*\n", "", (self._out + self._err).decode(errors="replace")).strip()[-500:]
         self.close()
         raise ConnectionLost("the connection ended in the middle" + (f"; the last words were: {said}" if said else ""))
 

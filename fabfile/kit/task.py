@@ -1,10 +1,12 @@
 """`setup` makes a Fabric task of a generator of resources; `Executor` runs a whole command line of them."""
 
 import inspect
+import os
 import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import fabric
 from fabric import Connection
@@ -201,7 +203,11 @@ class Executor(fabric.Executor):
         """Return *call* with its context, after looking at its flags and settings."""
         config = self.config.clone()
         config.load_collection(self.collection.configuration(call.called_as))
-        config.load_shell_env()
+        with hidden(f"FABRIC_{call.task.schema.key.upper()}_" if isinstance(call.task, SetupTask) else ""):
+            try:
+                config.load_shell_env()
+            except TypeError:
+                raise Exit("a settings file has a key that is no text", BAD_REQUEST) from None
         context = call.make_context(config)
         if hasattr(call.task, "check") and isinstance(context, Connection):
             call.task.check(context, **call.kwargs)
@@ -220,6 +226,16 @@ class Executor(fabric.Executor):
         return 0
 
 
+@contextmanager
+def hidden(prefix):
+    """Hide the environment variables that begin with *prefix*; Invoke reads them its own way, and `Schema` ours."""
+    ours = {name: os.environ.pop(name) for name in list(os.environ) if prefix and name.startswith(prefix)}
+    try:
+        yield
+    finally:
+        os.environ.update(ours)
+
+
 def writable(flag, path):
     """Raise Exit with status 2 where the file *path*, which *flag* names, cannot be written."""
     try:
@@ -235,8 +251,9 @@ def adopt(program):
     def update_config(*args, **kwargs):
         try:
             load(*args, **kwargs)
-        except (UnknownFileType, yaml.YAMLError, OSError, UnicodeError) as error:
-            raise Exit(f"-f {program.args.config.value}: {error}", BAD_REQUEST) from None
+        except (UnknownFileType, yaml.YAMLError, OSError, UnicodeError, AttributeError, TypeError) as error:
+            why = "it holds no mapping of settings" if isinstance(error, (AttributeError, TypeError)) else error
+            raise Exit(f"-f {program.args.config.value}: {why}", BAD_REQUEST) from None
 
     program.executor_class, program.update_config = Executor, update_config
 

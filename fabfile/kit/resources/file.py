@@ -1,6 +1,6 @@
 """A file with a content of ours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..quote import Shell, sh
@@ -19,7 +19,7 @@ class File(Resource):
     """
 
     path: str
-    content: str
+    content: str = field(repr=False)  # it may be a private key
     owner: str = "root"
     group: str = ""
     mode: str = "0644"

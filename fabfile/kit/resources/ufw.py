@@ -23,19 +23,19 @@ class UfwRule(Resource):
     def parse(self, output):
         live, *tuples = output.splitlines()
         port = self.port or int(live)
-        rule = re.compile(rf"### tuple ### (\w+) (?:tcp|any) {port} 0\.0\.0\.0/0 any 0\.0\.0\.0/0 in(?:\s|$)")
+        rule = re.compile(rf"### tuple ### (\w+) (tcp|any) {port} 0\.0\.0\.0/0 any 0\.0\.0\.0/0 in(?:\s|$)")
         # Of the rules for everybody, the first decides.
-        first = next((match[1] for match in map(rule.match, tuples) if match), "not allowed")
-        return {"state": "allowed" if first in ("allow", "limit") else first, "port": port}
+        action, protocol = next((match.groups() for match in map(rule.match, tuples) if match), ("not allowed", "tcp"))
+        return {"state": "allowed" if action in ("allow", "limit") else action, "protocol": protocol, "port": port}
 
     def want(self):
         return {"state": "allowed"}
 
     def apply(self, seen):
         rule = f"{seen['port']}/tcp"
-        if seen["state"] == "not allowed":
-            return sh("ufw allow {}", rule)
-        # Another's rule stays, but ours comes before it.
+        if seen["protocol"] == "tcp":
+            return sh("ufw allow {}", rule)  # which also turns round a rule that denies just this
+        # A wider rule of somebody else's stays, but ours comes before it; where ours is now, it is without effect.
         return sh("ufw --force delete allow {} || :\nufw prepend allow {}", rule, rule)
 
 
