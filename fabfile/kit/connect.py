@@ -80,18 +80,13 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
 
     def __init__(self, c):
         option = c.ssh_config.get
-        self.name = option("hostkeyalias", c.host)
-        self.port = c.port
+        self.host = option("hostkeyalias") or (c.host if c.port == 22 else f"[{c.host}]:{c.port}")
         self.strict = option("stricthostkeychecking", "accept-new").lower()
         self.hashed = option("hashknownhosts", "no").lower() == "yes"
         mine = option("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
         everyone = option("globalknownhostsfile", "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2").split()
         self.mine = Path(mine[0].strip('"').replace("%d", "~")).expanduser()
         self.files = [Path(name.strip('"').replace("%d", "~")).expanduser() for name in mine + everyone]
-
-    @property
-    def host(self):
-        return self.name if self.port == 22 else f"[{self.name}]:{self.port}"
 
     @functools.cached_property
     def known(self):
@@ -103,10 +98,15 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
             except OSError:
                 raise Unreachable("ssh-keygen is missing here: install OpenSSH's client, which reads known_hosts") from None
             for line in asked.stdout.splitlines():
-                if not line.startswith("#"):
-                    marker = line.split()[0] if line.startswith("@") else ""
-                    _, kind, data, *_ = line.removeprefix(marker).split()
-                    found.append((marker, kind, base64.b64decode(data)))
+                marker = line.split()[0] if line.startswith("@") else ""
+                try:
+                    _, kind, text, *_ = line.removeprefix(marker).split()
+                    data = base64.b64decode(text)
+                except ValueError:
+                    continue
+                # OpenSSH passes over what is no key, and a key says its own type.
+                if marker in ("", "@revoked") and data[4:].startswith(kind.encode()):
+                    found.append((marker, kind, data))
         return found
 
     def transport(self, sock, **kwargs):
