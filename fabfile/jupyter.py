@@ -2,10 +2,12 @@
 
 import json
 
+from .conda import install_anaconda
+from .kit.plan import Section
 from .kit.quote import sh
 from .kit.resources import Check, Directory, File, PasswordFile, Service
 from .kit.resources.certificate import is_address
-from .options import base_url, home, login_user, names, notebook_dir, password, prefix, render, setup
+from .options import base_url, home, names, notebook_dir, password, prefix, render, setup
 
 UNIT = "/etc/systemd/system/jupyter.service"
 
@@ -43,10 +45,11 @@ def configure_jupyter(c, s, ask_password=False):
         "by_address": any(map(is_address, names(c, s))),
         "writable": writable(home(s), notebook_dir(s), prefix(s)),
     }
-    yield login_user(s)
+    yield from install_anaconda.body(c, s)
+    yield Section("configure-jupyter")
     yield Check("other configuration", sh(OTHERS, config), overriding)
     yield Directory(config, user, mode="0700")
-    yield Directory(notebook_dir(s), user)
+    yield Directory(notebook_dir(s), user, mode="", adopt=False)
     yield PasswordFile(
         hash_file,
         user,

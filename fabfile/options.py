@@ -35,9 +35,9 @@ def user_name(value):
 
 
 def plain_path(value):
-    """A rule: an absolute path without a space, which a script's first line could not hold."""
-    if re.search(r"[\s:%]", absolute_path(value)):
-        raise ValueError("an absolute path without spaces, colons and %")
+    """A rule: an absolute path of plain characters; a script's first line and systemd's ExecStart hold no others."""
+    if not re.fullmatch(r"[\w./~+@-]*", absolute_path(value)):
+        raise ValueError("an absolute path of letters, digits and ._+@-")
     return value
 
 

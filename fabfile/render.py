@@ -31,7 +31,7 @@ def unit_path(text):
 
 def unit_word(text):
     """Return *text* as one word of a systemd setting that takes several."""
-    return '"' + unit_path(text).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$") + '"'
+    return '"' + unit_path(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def in_url(host):

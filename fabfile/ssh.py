@@ -1,8 +1,7 @@
 """sshd."""
 
 from .kit.quote import sh
-from .kit.resources import Check, File, Package, Service
-from .kit.shell import shell_of
+from .kit.resources import File, Package, Service, SshdSettings
 from .options import render, setup
 
 DROP_IN = "/etc/ssh/sshd_config.d/00-remote-jupyter.conf"
@@ -12,30 +11,27 @@ DROP_IN = "/etc/ssh/sshd_config.d/00-remote-jupyter.conf"
 def harden_ssh(c, s):
     """Allow key logins only."""
     ssh = Service("ssh", check="sshd -t")
-    if not s.ssh.password_authentication and not s.user.authorized_keys:
-        yield Check("key login", ":", lambda _: (password_login(c), ""))
-    yield Package("openssh-server", lock_timeout=s.apt.lock_timeout)
-    content = render("sshd.conf.j2", **vars(s.ssh))
-    yield File(DROP_IN, content, mode="0600", check=in_force(s), notify=ssh.reload)
-
-
-def password_login(c):
-    """Return what speaks against ending password logins: that we came by one."""
-    if shell_of(c).login_method in ("password", "keyboard-interactive"):
-        return "you are logged in with a password, and no password will do any more: put your key there first (ssh-copy-id)"
-    return ""
-
-
-def in_force(s):
-    """Return shell text that fails where sshd would not do as the drop-in says, because it is wrong or not read."""
     root = {"prohibit-password": "without-password"}.get(s.ssh.permit_root_login, s.ssh.permit_root_login)
+    passwords = "yes" if s.ssh.password_authentication else "no"
+    yield Package("openssh-server", lock_timeout=s.apt.lock_timeout)
+    yield File(DROP_IN, render("sshd.conf.j2", **vars(s.ssh)), mode="0600", check=sane(s), notify=ssh.reload)
+    yield SshdSettings((f"permitrootlogin {root}", f"passwordauthentication {passwords}", "kbdinteractiveauthentication no"))
+
+
+def sane(s):
+    """Return shell text that fails where sshd refuses the drop-in, or where nobody could become root by SSH any more."""
     return sh(
         """
         mkdir -p -m 0755 /run/sshd && sshd -t && {
-            [ "$(sshd -T -C user=root,host=localhost,addr=127.0.0.1 | grep -cxiF -e {} -e {})" = 2 ] ||
-                ! echo 'sshd does not take this up: sshd_config must include sshd_config.d/*.conf at its top' >&2
+            getent passwd | while IFS=: read -r name _ uid _ _ home shell; do
+                [ -x "$shell" ] || continue
+                if [ "$uid" = 0 ]; then [ {} != no ] || continue
+                else [ "$uid" -ge 1000 ] && id -nG "$name" | grep -qw sudo || continue; fi
+                [ {} = True ] || [ -s "$home/.ssh/authorized_keys" ] || continue
+                echo "$name"
+            done | grep -q . || ! echo 'nobody could log in and become root any more: run create-user first, with a key' >&2
         }
         """,
-        f"permitrootlogin {root}",
-        f"passwordauthentication {'yes' if s.ssh.password_authentication else 'no'}",
+        s.ssh.permit_root_login,
+        s.ssh.password_authentication,
     )

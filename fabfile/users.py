@@ -24,6 +24,7 @@ def create_user(c, s, ask_password=False):
         folder,
         shell=s.user.shell,
         groups=("sudo",) if s.user.sudo else (),
+        not_groups=() if s.user.sudo else ("sudo",),
         password=password("USER_PASSWORD", ask_password),
         needs_password=s.user.sudo,
     )

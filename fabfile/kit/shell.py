@@ -115,11 +115,6 @@ class Shell:
         self._out = self._err = b""
 
     @property
-    def login_method(self):
-        """How we logged in: ``publickey``, ``password``, … as SSH names it."""
-        return getattr(self._channel.get_transport().auth_handler, "auth_method", "")
-
-    @property
     def closed(self):
         return self._channel.closed or self._channel.exit_status_ready()
 

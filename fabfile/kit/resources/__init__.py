@@ -10,7 +10,8 @@ from .package import Package
 from .password import PasswordFile
 from .python import PipPackages, Venv
 from .service import Service
-from .ufw import UfwEnabled, UfwRule
+from .sshd import SshdSettings
+from .ufw import UfwEnabled, UfwOnly, UfwRule
 from .user import AuthorizedKeys, User
 
 __all__ = [
@@ -30,7 +31,9 @@ __all__ = [
     "SelfSigned",
     "ServedCertificate",
     "Service",
+    "SshdSettings",
     "UfwEnabled",
+    "UfwOnly",
     "UfwRule",
     "User",
     "Venv",

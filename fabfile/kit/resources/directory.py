@@ -9,19 +9,23 @@ from .base import Resource
 
 @dataclass(frozen=True)
 class Directory(Resource):
-    """A directory at *path* that belongs to *owner* and *group* (the owner's own where it is empty), with *mode*."""
+    """A directory at *path* that belongs to *owner* and *group* (the owner's own where it is empty), with *mode*.
+
+    With *adopt* false, a folder with something in it that belongs to somebody else is refused.
+    """
 
     path: str
     owner: str = "root"
     group: str = ""
-    mode: str = "0755"
+    mode: str = "0755"  # empty: as it is
+    adopt: bool = True
 
     def probe(self):
         return sh(
             """
             p={}
             if [ -L "$p" ]; then echo 'a symbolic link'
-            elif [ -d "$p" ]; then stat -c '%U %G %a' "$p"
+            elif [ -d "$p" ]; then stat -c '%U %G %a' "$p"; [ -z "$(ls -A "$p")" ] || echo not empty
             elif [ -e "$p" ]; then stat -c 'a %F' "$p"
             else echo absent; fi
             """,
@@ -29,22 +33,25 @@ class Directory(Resource):
         )
 
     def parse(self, output):
-        fields = output.split()
         if output.strip() == "absent":
             return {"owner": None, "group": None, "mode": None}
-        if len(fields) != 3 or not fields[2].isdigit():
+        if output.startswith("a "):
             return {"foreign": output.strip()}
-        return {"owner": fields[0], "group": fields[1], "mode": fields[2].zfill(4)}
+        head, _, rest = output.partition("\n")
+        owner, group, mode = head.split()
+        return {"owner": owner, "group": group, "mode": mode.zfill(4), "inside": rest.strip()}
 
     def want(self):
-        return {"owner": self.owner, "mode": self.mode} | ({"group": self.group} if self.group else {})
+        want = {"owner": self.owner, "group": self.group, "mode": self.mode}
+        return {name: value for name, value in want.items() if value}
 
     def refuse(self, seen):
-        what = seen.get("foreign")
-        return (
-            f"there is something else ({what}) where a directory should be; move it away, then run this again" if what else None
-        )
+        if not self.adopt and seen.get("inside") and seen["owner"] != self.owner:
+            return f"this folder is {seen['owner']}'s, and not empty; choose another, or give it to {self.owner} yourself"
+        if "foreign" in seen:
+            return f"there is something else ({seen['foreign']}) where a directory should be; move it away, then run this again"
+        return None
 
     def apply(self, seen):
         group = words([self.group]) if self.group else sh('"$(id -gn {})"', self.owner)
-        return recorded(files.directory, words([self.path]), user=words([self.owner]), group=group, mode=self.mode)
+        return recorded(files.directory, words([self.path]), user=words([self.owner]), group=group, mode=self.mode or None)

@@ -49,8 +49,9 @@ class Service(Resource):
 
     @property
     def reload(self):
-        """The handler that checks and then reloads, which keeps open connections."""
-        return Handler(f"reload {self.name}", self.check + sh(" && systemctl reload-or-restart {}", self.name))
+        """The handler that checks and then reloads, which keeps open connections; what does not run needs none."""
+        reload = "if systemctl is-active -q {}; then {} && systemctl reload {}; fi"
+        return Handler(f"reload {self.name}", sh(reload, self.name, Shell(self.check), self.name))
 
     @property
     def restart(self):

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from ..quote import sh
 from .base import Resource
 
+COMMENT = "remote-jupyter"  # on each rule that we make
+RULES = 'echo "$SSH_SERVER_PORT"; grep -h "^### tuple ###" /etc/ufw/user.rules 2>/dev/null; :'
+
 
 @dataclass(frozen=True)
 class UfwRule(Resource):
@@ -18,7 +21,7 @@ class UfwRule(Resource):
         return f"UfwRule {self.port or 'ssh'}"
 
     def probe(self):
-        return 'echo "$SSH_SERVER_PORT"; grep -h "^### tuple ###" /etc/ufw/user.rules 2>/dev/null; :'
+        return RULES
 
     def parse(self, output):
         live, *tuples = output.splitlines()
@@ -34,9 +37,31 @@ class UfwRule(Resource):
     def apply(self, seen):
         rule = f"{seen['port']}/tcp"
         if seen["protocol"] == "tcp":
-            return sh("ufw allow {}", rule)  # which also turns round a rule that denies just this
+            return sh("ufw allow {} comment {}", rule, COMMENT)  # which also turns round a rule that denies just this
         # A wider rule of somebody else's stays, but ours comes before it; where ours is now, it is without effect.
-        return sh("ufw --force delete allow {} || :\nufw prepend allow {}", rule, rule)
+        return sh("ufw --force delete allow {} || :\nufw prepend allow {} comment {}", rule, rule, COMMENT)
+
+
+@dataclass(frozen=True)
+class UfwOnly(Resource):
+    """Of the rules that we made, none is left but those for *ports* and for the one by which we are connected."""
+
+    ports: tuple[int, ...]
+
+    def probe(self):
+        return RULES
+
+    def parse(self, output):
+        live, *tuples = output.splitlines()
+        ours = re.compile(rf"### tuple ### allow tcp (\d+) .* comment={COMMENT.encode().hex()}$")
+        made = [int(match[1]) for match in map(ours.match, tuples) if match]
+        return {"surplus ports": " ".join(str(port) for port in made if port not in (*self.ports, int(live)))}
+
+    def want(self):
+        return {"surplus ports": ""}
+
+    def apply(self, seen):
+        return "\n".join(sh("ufw --force delete allow {}", f"{port}/tcp") for port in seen["surplus ports"].split())
 
 
 @dataclass(frozen=True)

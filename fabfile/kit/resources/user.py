@@ -12,7 +12,7 @@ SYSTEM = "belongs to the system (uid {}), and is no person's; choose another nam
 
 @dataclass(frozen=True)
 class User(Resource):
-    """A person's account with its own group, this *home*, a shell, membership of *groups*, and a password.
+    """A person's account with its own group, this *home*, a shell, membership of *groups* and not of *not_groups*, a password.
 
     A user who exists keeps what is not asked for: *shell* and *password* may be left out. Where no password was ever set and
     *needs_password* says so, one is generated and told once.
@@ -22,6 +22,7 @@ class User(Resource):
     home: str
     shell: str = ""
     groups: tuple[str, ...] = ()
+    not_groups: tuple[str, ...] = ()
     password: Secret | None = None
     needs_password: bool = False
     told: list = field(default_factory=list, compare=False, repr=False)
@@ -29,17 +30,21 @@ class User(Resource):
     def probe(self):
         return sh(
             """
-            name={} home={}
+            name={} home={} shell={}
+            [ -z "$shell" ] || [ -x "$shell" ] || echo no shell
             getent passwd "$name" && { getent shadow "$name"; id -nG "$name"; exit 0; }
             getent group "$name" | awk -F: '{ print "group", $3 }'
             [ -z "$(ls -A "$home" 2>/dev/null)" ] || echo "home $(stat -c %U "$home")"
             """,
             self.name,
             self.home,
+            self.shell,
         )
 
     def parse(self, output):
         lines = output.splitlines()
+        if lines[:1] == ["no shell"]:
+            return self.parse("\n".join(lines[1:])) | {"no shell": self.shell}
         if not lines or ":" not in lines[0]:
             left = dict(line.split() for line in lines)  # a group and a home that are there without the user
             return {"exists": None, "shell": None, "groups": None, "password": None} | left
@@ -59,11 +64,14 @@ class User(Resource):
             "home": home,
             "shell": shell,
             "missing groups": missing,
+            "surplus groups": " ".join(group for group in self.not_groups if group in groups),
             "password": password,
         }
 
     def want(self):
         want = {"exists": "yes", "missing groups": ""}
+        if self.not_groups:
+            want["surplus groups"] = ""
         if self.shell:
             want["shell"] = self.shell
         if self.password or self.needs_password:
@@ -71,6 +79,8 @@ class User(Resource):
         return want
 
     def refuse(self, seen):
+        if "no shell" in seen:
+            return f"{self.shell} is not installed there, and sshd lets nobody in without a shell; install it, or choose another"
         if not seen["exists"]:
             if not 1000 <= int(seen.get("group", 1000)) < 60000:
                 return f"a group of this name belongs to the system (gid {seen['group']}); choose another name"
@@ -102,6 +112,8 @@ class User(Resource):
             script += sh("usermod -s {} {}\n", self.shell, self.name)
         for group in self.groups:
             script += sh("usermod -a -G {} {}\n", group, self.name)
+        for group in seen.get("surplus groups", "").split():
+            script += sh("gpasswd -d {} {} >/dev/null\n", self.name, group)
         if self.want().get("password", seen["password"]) != seen["password"]:
             password = self.password or generated()
             if not self.password:
