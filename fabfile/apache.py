@@ -3,7 +3,6 @@
 import re
 
 from .certs import CERTIFICATE, KEY, issue_cert
-from .kit.plan import Section
 from .kit.resources import ApacheConf, ApacheModule, ApacheSite, File, Package, ServedCertificate
 from .kit.resources.apache import CONFIGTEST
 from .options import apache, base_url, names, render, setup
@@ -38,7 +37,6 @@ def configure_apache(c, s):
     )
     yield from enable_apache_modules.body(c, s)
     yield from issue_cert.body(c, s)
-    yield Section("configure-apache")
     yield File("/etc/apache2/conf-available/zz-remote-jupyter-tls.conf", render("apache-tls.conf.j2"), notify=apache.reload)
     yield ApacheConf("zz-remote-jupyter-tls", notify=apache.reload)
     yield File("/etc/apache2/sites-available/jupyter.conf", site, check=CONFIGTEST, notify=apache.reload)

@@ -16,7 +16,7 @@ from .kit.resources import Check
 from .kit.settings import Invalid
 from .kit.shell import shell_of
 from .kit.task import writable
-from .options import base_url, names, password, schema, setup
+from .options import base_url, names, password, prefix, schema, setup
 
 GIB = 1 << 20  # in the kibibytes of /proc/meminfo and df
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
@@ -33,7 +33,7 @@ def preflight(c, s):
         distribution,
     )
     yield Check("memory", "grep -E '^(MemTotal|SwapTotal):' /proc/meminfo", memory)
-    yield Check("disk", "df -Pk / | tail -n 1", disk)
+    yield Check("disk", sh("df -Pk / | tail -n 1; ls -d {} 2>/dev/null; :", f"{prefix(s)}/bin/jupyter"), disk)
     yield Check("clock", "date +%s", clock)
     for port, unit in ((80, "apache2"), (443, "apache2"), (s.jupyter.port, "jupyter")):
         yield Check(f"port {port}", sh(PORT, port), port_judge(port, unit))
@@ -67,8 +67,8 @@ def memory(output):
 
 
 def disk(output):
-    free = int(output.split()[3])
-    if free < GIB * 3 // 2:
+    free, installed = int(output.split()[3]), len(output.splitlines()) > 1
+    if free < GIB * 3 // 2 and not installed:
         return f"{free // 1024} MiB free on /; 1500 MiB are the least: make room", ""
     return "", f"only {free // 1024} MiB free on /" if free < 3 * GIB else ""
 

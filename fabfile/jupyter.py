@@ -3,7 +3,6 @@
 import json
 
 from .conda import install_anaconda
-from .kit.plan import Section
 from .kit.quote import sh
 from .kit.resources import Check, Directory, File, PasswordFile, Service
 from .kit.resources.certificate import is_address
@@ -46,7 +45,6 @@ def configure_jupyter(c, s, ask_password=False):
         "writable": writable(home(s), notebook_dir(s), prefix(s)),
     }
     yield from install_anaconda.body(c, s)
-    yield Section("configure-jupyter")
     yield Check("other configuration", sh(OTHERS, config), overriding)
     yield Directory(config, user, mode="0700")
     yield Directory(notebook_dir(s), user, mode="", adopt=False)

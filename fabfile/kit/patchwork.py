@@ -10,6 +10,8 @@ import sys
 import six
 from invoke import Result
 
+from .quote import Shell
+
 sys.modules.setdefault("invoke.vendor.six", six)
 
 from patchwork import environment, files, transfers  # noqa: E402
@@ -26,4 +28,4 @@ def recorded(helper, *args, **kwargs):
         return Result()
 
     helper(None, *args, runner=runner, **kwargs)
-    return " &&\n".join(commands)
+    return Shell(" &&\n".join(commands))

@@ -8,15 +8,16 @@ from .errors import ConnectionLost, Problem
 from .quote import sh
 from .report import CHANGED, FAILED, OK, UNKNOWN, WARNING, WOULD, Progress, indented
 from .resources.base import CANNOT_KNOW, STATE, Handler
+from .shell import Answer
 
 GO_ON = "Mend that and run the same command again: it takes up where this one ended."
 
 
 @dataclass(frozen=True)
 class Section:
-    """Says that the resources that follow belong to this task."""
+    """Says that the resources that follow belong to this task, or, without one, to the task before again."""
 
-    task: str
+    task: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,14 @@ class Plan:
         self.report = report
         self.items = []
         self.owed = {}
-        task = ""
+        tasks = [""]
         for part in body:
-            if isinstance(part, Section):
-                task = part.task
+            if not isinstance(part, Section):
+                self.add(Item(tasks[-1], part))
+            elif part.task:
+                tasks.append(part.task)
             else:
-                self.add(Item(task, part))
+                tasks.pop()
 
     def add(self, new):
         """Append an item, unless an earlier one can stand for it too."""
@@ -99,8 +102,9 @@ class Plan:
         """Return what *answer* tells of *item*; an answer that makes no sense ends the run with its text."""
         try:
             return item.resource.parse(answer.out)
-        except (ValueError, LookupError):
-            self.fail(item, "probe", answer)
+        except (ValueError, LookupError) as error:
+            # The answer itself may be what a file holds, and that a secret.
+            self.fail(item, "probe", Answer(0, "", f"its answer makes no sense ({type(error).__name__})"))
 
     def refuse(self, so_far="Nothing was changed. "):
         """End before the next change where something must not be touched."""

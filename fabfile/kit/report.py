@@ -123,8 +123,12 @@ def say(text, stream=None):
     with _screen:
         clear = "\r\x1b[K" if sys.stdout.isatty() else ""
         # A host's answer may hold bytes that are no text.
-        stream.write(clear + text.encode(errors="replace").decode() + "\n")
-        stream.flush()
+        try:
+            stream.write(clear + text.encode(errors="replace").decode() + "\n")
+            stream.flush()
+        except BrokenPipeError:
+            # The reader has gone (| head); the run goes on, as it would be half done otherwise.
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")
 
 
 def coloured(text, colour):

@@ -40,6 +40,7 @@ class SetupTask(fabric.Task):
             mine = {name: given.pop(name) for name in self.extra if name in given}
             yield Section(self.name.replace("_", "-"))
             yield from function(c, settings or self.settings(c, given), **mine)
+            yield Section()
 
         body.__name__, body.__doc__, body.__module__ = function.__name__, function.__doc__, function.__module__
         self._parameters = [

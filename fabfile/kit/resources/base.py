@@ -10,6 +10,25 @@ CANNOT_KNOW = 69  # the only exit status of a probe that is no error: the progra
 STATE = "/run/remote-jupyter"
 
 
+def as_owner(user, path, script):
+    """Return shell text that runs *script*, which writes *path*, as *user*.
+
+    What is in a user's own folder is written as that user: root would follow a link that the user puts there meanwhile
+    (``chown -h`` does not). The script goes in by standard input, so that a secret in it is in no argument list.
+    """
+    if user == "root":
+        return script
+    text = "[ ! -e {} ] || chown -h {} {}\nprintf %s {} | runuser -u {} -- /bin/sh -e"
+    return sh(text, path, f"{user}:", path, words([script]), user)
+
+
+def stat_fields(head):
+    """Return owner, group and mode of ``stat -c '%U %G %a'``; a group's name may hold spaces."""
+    owner, rest = head.split(" ", 1)
+    group, mode = rest.rsplit(" ", 1)
+    return {"owner": owner, "group": group, "mode": mode.zfill(4)}
+
+
 @dataclass(frozen=True)
 class Handler:
     """Something to do once after the changes, such as a reload; equal ones merge."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..patchwork import files, recorded
 from ..quote import sh, words
-from .base import Resource
+from .base import Resource, as_owner, stat_fields
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ class Directory(Resource):
         if output.startswith("a "):
             return {"foreign": output.strip()}
         head, _, rest = output.partition("\n")
-        owner, group, mode = head.split()
-        return {"owner": owner, "group": group, "mode": mode.zfill(4), "inside": rest.strip()}
+        return {**stat_fields(head), "inside": rest.strip()}
 
     def want(self):
         want = {"owner": self.owner, "group": self.group, "mode": self.mode}
@@ -53,5 +52,18 @@ class Directory(Resource):
         return None
 
     def apply(self, seen):
-        group = words([self.group]) if self.group else sh('"$(id -gn {})"', self.owner)
-        return recorded(files.directory, words([self.path]), user=words([self.owner]), group=group, mode=self.mode or None)
+        make = recorded(files.directory, words([self.path]), mode=self.mode or None)
+        # Only root can make one below a folder of root's, and only there is that safe; chown -h follows no link.
+        return sh(
+            """
+            p={} parent={}
+            until [ -d "$parent" ]; do parent=${parent%/*}; parent=${parent:-/}; done
+            if [ ! -e "$p" ] && [ "$(stat -c %u "$parent")" = 0 ]; then mkdir -p "$p"; fi
+            [ ! -e "$p" ] || chown -h {} "$p"
+            {}
+            """,
+            self.path,
+            self.path.rpartition("/")[0] or "/",
+            f"{self.owner}:{self.group}",
+            as_owner(self.owner, self.path, make),
+        )

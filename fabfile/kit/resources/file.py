@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..quote import Shell, sh
-from .base import Resource, unified
+from .base import Resource, as_owner, stat_fields, unified
 
 MARK = "Made by remote-jupyter"  # in the head of each file that is wholly ours
 
@@ -43,8 +43,7 @@ class File(Resource):
             return {"content": None}
         if head.startswith("a ") and not head[-1].isdigit():
             return {"content": None, "foreign": head}
-        owner, group, mode = head.split()
-        return {"content": content, "owner": owner, "group": group, "mode": mode.zfill(4)}
+        return {"content": content, **stat_fields(head)}
 
     def want(self):
         want = {"content": self.content, "owner": self.owner, "mode": self.mode}
@@ -61,7 +60,7 @@ class File(Resource):
         folder, _, name = self.path.rpartition("/")
         before = self.check.replace("{}", '"$new"') if "{}" in self.check else ":"
         after = ":" if "{}" in self.check else self.check or ":"
-        return sh(
+        script = sh(
             """
             p={} new=$(mktemp {}) old={}; trap 'rm -f "$new"' EXIT
             printf %s {} 2>/dev/null >"$new" || :
@@ -88,6 +87,7 @@ class File(Resource):
             Shell(before),
             Shell(after.strip()),
         )
+        return as_owner(self.owner, self.path, script)
 
     def diff(self, seen):
         if self.secret:

@@ -34,7 +34,7 @@ class PasswordFile(Resource):
         elif self.password and not self.password.matches("argon2", stored.removeprefix(self.prefix)):
             seen["password"] = "another"
         else:
-            seen["password"] = "set"
+            seen |= {"password": "set", "stored": Secret(stored)}
         return seen
 
     def want(self):
@@ -44,13 +44,14 @@ class PasswordFile(Resource):
         return f"there is {seen['foreign']} where a file of ours should be; move it away" if "foreign" in seen else None
 
     def apply(self, seen):
-        if seen["password"] == "set":
-            return sh("chown {} {}; chmod 0600 {}", self.owner, self.path, self.path)
-        password = self.password or generated()
+        content = seen["stored"].reveal() if "stored" in seen else self.prefix + self.chosen().hashed("argon2")
+        return File(self.path, f"{content}\n", self.owner, mode="0600", secret=True).apply({"content": None})
+
+    def chosen(self):
+        """Return the password, a new one where none was given."""
         if not self.password:
-            self.told.append(password)
-        content = self.prefix + password.hashed("argon2") + "\n"
-        return File(self.path, content, self.owner, mode="0600", secret=True).apply({"content": None})
+            self.told.append(generated())
+        return self.password or self.told[-1]
 
     def notice(self):
         return f"The {self.purpose} is now: {self.told[-1].reveal()}   It is shown only this once." if self.told else None

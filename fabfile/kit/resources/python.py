@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ..quote import sh, words
 from .base import Resource
+from .directory import Directory
 from .unit import as_unit
 
 
@@ -52,12 +53,10 @@ class Venv(Resource):
         # What is there is mended and not cleared: the user may have installed more.
         return sh(
             """
-            own="-o {} -g $(id -gn {})"
-            [ -d {} ] || install -d $own {}
-            install -d $own {}
+            {}
             {}
             """,
-            *(self.user, self.user, *[self.path.rpartition("/")[0]] * 2, self.path),
+            Directory(self.path, self.user).apply({}),
             as_unit("remote-jupyter-venv", sh("python3 -m venv {}", self.path), self.user),
         )
 

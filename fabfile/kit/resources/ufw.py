@@ -11,6 +11,29 @@ RULES = 'echo "$SSH_SERVER_PORT"; grep -h "^### tuple ###" /etc/ufw/user.rules 2
 
 
 @dataclass(frozen=True)
+class Tuple:
+    """A rule as ufw notes it: ``### tuple ### deny tcp 1:100,443 0.0.0.0/0 any 0.0.0.0/0 in``."""
+
+    action: str
+    protocol: str = "tcp"
+    ports: str = ""
+    profile: str = ""
+
+    @classmethod
+    def read(cls, line):
+        """Return the rule of *line*, or None where it is not for everybody who comes in by any interface."""
+        match = re.match(r"### tuple ### (\S+) (\S+) (\S+) 0\.0\.0\.0/0 any 0\.0\.0\.0/0 (\S+ \S+ )?in(?:\s|$)", line)
+        return cls(*match.groups("")) if match else None
+
+    def decides(self, port):
+        """Return whether this rule is about TCP connections to *port*."""
+        if self.protocol not in ("tcp", "any"):
+            return False
+        ranges = [part.partition(":") for part in self.ports.split(",")]
+        return self.ports == "any" or any(int(low) <= port <= int(high or low) for low, _, high in ranges)
+
+
+@dataclass(frozen=True)
 class UfwRule(Resource):
     """Connections to this TCP *port* are let in; port 0 stands for the one by which we are connected now."""
 
@@ -26,17 +49,18 @@ class UfwRule(Resource):
     def parse(self, output):
         live, *tuples = output.splitlines()
         port = self.port or int(live)
-        rule = re.compile(rf"### tuple ### (\w+) (tcp|any) {port} 0\.0\.0\.0/0 any 0\.0\.0\.0/0 in(?:\s|$)")
-        # Of the rules for everybody, the first decides.
-        action, protocol = next((match.groups() for match in map(rule.match, tuples) if match), ("not allowed", "tcp"))
-        return {"state": "allowed" if action in ("allow", "limit") else action, "protocol": protocol, "port": port}
+        # Of the rules for everybody, the first that is about this port decides.
+        rules = [rule for rule in map(Tuple.read, tuples) if rule and rule.decides(port)]
+        first = rules[0] if rules else Tuple("not allowed", ports=str(port))
+        state = "allowed" if first.action in ("allow", "limit") else first.action
+        return {"state": state, "other": first != Tuple(first.action, "tcp", str(port)), "port": port}
 
     def want(self):
         return {"state": "allowed"}
 
     def apply(self, seen):
         rule = f"{seen['port']}/tcp"
-        if seen["protocol"] == "tcp":
+        if not seen["other"]:
             return sh("ufw allow {} comment {}", rule, COMMENT)  # which also turns round a rule that denies just this
         # A wider rule of somebody else's stays, but ours comes before it; where ours is now, it is without effect.
         return sh("ufw --force delete allow {} || :\nufw prepend allow {} comment {}", rule, rule, COMMENT)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ..quote import sh
 from ..secret import Secret, generated
-from .base import Resource
+from .base import Resource, as_owner
 
 SYSTEM = "belongs to the system (uid {}), and is no person's; choose another name"
 
@@ -196,19 +196,19 @@ class AuthorizedKeys(Resource):
         return None
 
     def apply(self, seen):
-        return sh(
+        script = sh(
             """
-            user={}; p={}; new=$(mktemp {}); trap 'rm -f "$new"' EXIT
+            p={} new=$(mktemp {}); trap 'rm -f "$new"' EXIT
             if [ -e "$p" ]; then cat "$p" >"$new"; [ -z "$(tail -c 1 "$new")" ] || echo >>"$new"; fi
             printf '%s' {} >>"$new" || { echo 'the disk is full' >&2; exit 1; }
-            chown "$user:$(id -gn "$user")" "$new"; chmod 0600 "$new"
+            chmod 0600 "$new"
             mv -fT "$new" "$p"
             """,
-            self.user,
             self.path,
             f"{self.home}/.ssh/.authorized_keys.XXXXXX",
             seen["missing keys"] + "\n" if seen["missing keys"] else "",
         )
+        return as_owner(self.user, self.path, script)
 
     def diff(self, seen):
         return "\n".join(f"+{line}" for line in seen["missing keys"].splitlines()) or super().diff(seen)
