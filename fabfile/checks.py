@@ -41,6 +41,7 @@ def preflight(c, s):
 
 
 def architecture(output):
+    """Judge the processor: one for which Python's packages are made."""
     machine = output.strip()
     if machine in MACHINES:
         return "", ""
@@ -48,6 +49,7 @@ def architecture(output):
 
 
 def distribution(output):
+    """Judge the release: one whose packages are as the tasks expect them."""
     name, _, rest = output.partition("\n")
     ident, _, version = name.strip().partition(" ")
     if version not in SUPPORTED.get(ident, ()):
@@ -57,6 +59,7 @@ def distribution(output):
 
 
 def memory(output):
+    """Judge memory and swap: a Jupyter and a kernel want half a gigabyte."""
     size = sum(int(line.split()[1]) for line in output.splitlines())
     if size < GIB * 45 // 100:
         return f"{size // 1024} MiB of memory and swap; 512 MiB are the least: take a larger server or add swap", ""
@@ -67,6 +70,7 @@ def memory(output):
 
 
 def disk(output):
+    """Judge the room on /, unless Jupyter is there already."""
     free, installed = int(output.split()[3]), len(output.splitlines()) > 1
     if free < GIB * 3 // 2 and not installed:
         return f"{free // 1024} MiB free on /; 1500 MiB are the least: make room", ""
@@ -74,6 +78,7 @@ def disk(output):
 
 
 def clock(output):
+    """Judge the clock by ours."""
     ahead = int(output) - time.time()
     if abs(ahead) < 300:
         return "", ""
@@ -115,6 +120,7 @@ APT = """
 
 
 def apt(output, patience):
+    """Judge who holds the locks of apt: it is waited for *patience* seconds."""
     if not output.strip():
         return "", ""
     pid, name, *_ = output.splitlines()[0].split()

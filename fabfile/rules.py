@@ -71,7 +71,7 @@ def list_of(rule):
 def absolute_path(value):
     """A rule: an absolute path, or one below ``~`` for the login user's home, without ``..``; empty is allowed."""
     value = text()(value)
-    if value and (not re.match(r"(/|~/)[^/]", value) or ".." in value.split("/") or "//" in value or value.endswith("/")):
+    if value and (not re.match(r"(/|~/)[^/]", value) or ".." in value.split("/") or "//" in value or value[-1] in "/ \\"):
         raise ValueError("an absolute path, or one that begins with ~/ for the login user's home")
     return value
 

@@ -36,6 +36,7 @@ class Item:
 
     @property
     def drifted(self):
+        """Whether it is known and not as wanted."""
         return self.seen is not None and bool(self.resource.differs(self.seen))
 
 
@@ -76,11 +77,26 @@ class Plan:
             self.foresee()
             return
         try:
+            if self.owed or any(isinstance(item.resource, Flush) or item.seen is None or item.drifted for item in self.items):
+                self.alone()
             self.apply()
             self.settle(list(self.owed.values()), verify=True)
         except (Stop, ConnectionLost, KeyboardInterrupt):
             self.tell_the_rest()
             raise
+
+    def alone(self):
+        """Wait until no other run changes this host; after a wait, look at everything again."""
+
+        def waiting(line):
+            self.report.line("", "waiting", line)
+
+        [answer] = self.shell.batch(['echo "$waited"; [ "$waited" != 2 ]'], first=LOCK, on_line=waiting)
+        if not answer.ok:
+            raise Stop("Another run has been changing this host for 10 minutes. " + GO_ON)
+        if "1" in answer.out.split():
+            self.observe(self.items, owed=True)
+            self.refuse()
 
     def observe(self, items, owed=False):
         """Ask for the state of *items* in one batch, and with *owed* for the handlers that an earlier run left."""
@@ -252,11 +268,23 @@ class Plan:
     def tell_the_rest(self):
         """Say what was not reached, so that nobody has to guess."""
         reached = {(entry.task, entry.resource) for entry in self.report.entries}
+        missed = {}
         for item in self.items:
             if not isinstance(item.resource, Flush) and (item.task, item.resource.label) not in reached:
-                self.report.line(item.task, "not reached", item.resource.label)
+                missed.setdefault(item.task, []).append(item.resource.label)
+        for task, labels in missed.items():
+            self.report.line(task, "not reached", ", ".join(labels))
 
 
+# The lock goes with the shell that holds it, or with the last of its steps.
+LOCK = sh(
+    """
+mkdir -p {}; exec 9>{}; waited=0
+flock -n 9 || { waited=1; echo 'another run is changing this host'; flock -w 600 9 || waited=2; }
+""",
+    STATE,
+    f"{STATE}/lock",
+)
 LIST_OWED = sh(
     """
 cd {} 2>/dev/null || exit 0

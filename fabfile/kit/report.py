@@ -42,6 +42,7 @@ class Report:
 
     @property
     def ok(self):
+        """Whether nothing failed."""
         return not self.error and not self.count(FAILED)
 
     def add(self, task, resource, status, seconds=0.0, diff="", detail=""):

@@ -43,6 +43,7 @@ class Answer:
 
     @property
     def ok(self):
+        """Whether the step went well."""
         return self.status == 0
 
 
@@ -116,6 +117,7 @@ class Shell:
 
     @property
     def closed(self):
+        """Whether this shell can be used no more."""
         return self._channel.closed or self._channel.exit_status_ready()
 
     def close(self):
@@ -123,16 +125,17 @@ class Shell:
         self._channel.close()
         self._connection.close()
 
-    def batch(self, steps, stop=False, on_answer=None, on_line=None):
+    def batch(self, steps, stop=False, on_answer=None, on_line=None, first=""):
         """Run the shell texts *steps* in one round trip and return an Answer for each.
 
         With *stop* the first step that fails is the last that runs. *on_answer(number, answer)* is called as each step
-        ends, *on_line(text)* for each whole line that a running step prints. Raises ConnectionLost.
+        ends, *on_line(text)* for each whole line that a running step prints. The shell text *first* is run by the shell
+        itself, so that what it opens stays open. Raises ConnectionLost.
         """
         script = "" if self.round_trips else PREAMBLE
         self.round_trips += 1
         mark = f"{self._mark}.{self.round_trips}"
-        script += sh(START, mark) + "".join(sh(STEP, "1" if stop else "", words([step])) for step in steps)
+        script += sh(START, mark) + first + "\n" + "".join(sh(STEP, "1" if stop else "", words([step])) for step in steps)
         try:
             self._channel.sendall(script.encode("utf-8", "surrogateescape"))
         except OSError:

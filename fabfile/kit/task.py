@@ -10,13 +10,14 @@ from contextlib import contextmanager
 
 import fabric
 from fabric import Connection
-from invoke import Exit
+from invoke import Exit, ParseError
 from invoke.exceptions import UnknownFileType
 from invoke.util import yaml
 
 from .errors import Problem
 from .plan import Plan, Section
 from .report import WOULD, Report, say, write_json
+from .secret import given
 from .settings import Invalid
 from .shell import close_all, shell_of
 
@@ -61,6 +62,7 @@ class SetupTask(fabric.Task):
         super().__init__(body, help=helps | kwargs.pop("help", {}), iterable=lists, **kwargs)
 
     def argspec(self, body):
+        """Return the signature that Invoke makes the command line's flags of."""
         return inspect.Signature(self._parameters)
 
     def _flag(self, name, default):
@@ -97,7 +99,7 @@ class SetupTask(fabric.Task):
 
     def __call__(self, c, settings=None, verbose=False, report=None, **given):
         if not isinstance(c, Connection):
-            raise Exit(f"{self.name} sets up a server: say which with -H [user@]host", BAD_REQUEST)
+            raise Exit(f"{self.name.replace('_', '-')} sets up a server: say which with -H [user@]host", BAD_REQUEST)
         mine = {name: given.pop(name) for name in self.extra if name in given}
         settings = settings or self.settings(c, given)
         result = report_for(c)
@@ -126,6 +128,8 @@ def converge(c, body, report):
     started, shell, trips = time.monotonic(), None, 0
     try:
         parts = list(body)
+        if c.user != "root":
+            given("SUDO_PASSWORD")  # only to see whether it can be read
     except ValueError as error:
         raise Exit(str(error), BAD_REQUEST) from None
     try:
@@ -161,6 +165,7 @@ class Executor(fabric.Executor):
     running = False
 
     def execute(self, *tasks):
+        """Run *tasks*; raises Exit with status 1, 2 or 3 where they do not simply hold."""
         self.check()
         calls, chains = self.normalize(tasks), {}
         for call in self.expand_calls(calls):
@@ -247,7 +252,13 @@ def writable(flag, path):
 
 def adopt(program):
     """Let the Fabric *program* run its command lines by our `Executor`, and say what is wrong with a ``-f FILE``."""
-    load = program.update_config
+    load, parse = program.update_config, program.parse_tasks
+
+    def parse_tasks():
+        try:
+            parse()
+        except ParseError as error:
+            raise Exit(str(error), BAD_REQUEST) from None
 
     def update_config(*args, **kwargs):
         try:
@@ -256,7 +267,7 @@ def adopt(program):
             why = "it holds no mapping of settings" if isinstance(error, (AttributeError, TypeError)) else error
             raise Exit(f"-f {program.args.config.value}: {why}", BAD_REQUEST) from None
 
-    program.executor_class, program.update_config = Executor, update_config
+    program.executor_class, program.update_config, program.parse_tasks = Executor, update_config, parse_tasks
 
 
 def check_host(text):

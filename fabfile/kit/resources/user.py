@@ -148,6 +148,7 @@ class AuthorizedKeys(Resource):
 
     @property
     def path(self):
+        """The file of the keys."""
         return f"{self.home}/.ssh/authorized_keys"
 
     def probe(self):
