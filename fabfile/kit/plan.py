@@ -91,10 +91,10 @@ class Plan:
         def waiting(line):
             self.report.line("", "waiting", line)
 
-        [answer] = self.shell.batch(['echo "$waited"; [ "$waited" != 2 ]'], first=LOCK, on_line=waiting)
-        if not answer.ok:
+        [answer] = self.shell.batch(["exit $waited"], first=LOCK, on_line=waiting)
+        if answer.status == 2:
             raise Stop("Another run has been changing this host for 10 minutes. " + GO_ON)
-        if "1" in answer.out.split():
+        if answer.status == 1:
             self.observe(self.items, owed=True)
             self.refuse()
 
