@@ -11,7 +11,7 @@ from .certs import CERTIFICATE
 from .jupyter import generated_here
 from .kit.errors import Problem
 from .kit.quote import sh
-from .kit.report import FAILED, OK, Report
+from .kit.report import FAILED, OK, Report, say
 from .kit.resources import Check
 from .kit.settings import Invalid
 from .kit.shell import shell_of
@@ -144,6 +144,7 @@ def verify(c, domain=None, json=None, ask_password=False):
     except ValueError as error:
         raise Exit(str(error), 2) from None
     if c.config.run.dry:
+        say(f"{c.original_host}  verify would log in and start a kernel and a terminal; it is left out of a dry run")
         return
     report, steps = Report(c.original_host), []
     for step in proof(c, s, given):

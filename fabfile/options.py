@@ -16,7 +16,7 @@ CONFIG = Path(__file__).resolve().parent.parent / "config"
 
 USER = text(r"[a-z_][a-z0-9_-]{0,30}", "a user name: small letters, digits, - and _, not a digit first, at most 31", empty=False)
 PATH = text(
-    r"/|(/[A-Za-z0-9._~-]+)+",
+    r"/|(/(?!\.+(/|$))[A-Za-z0-9._~-]+)+/?",
     "a path such as /jupyter: letters, digits and ._~- between slashes, or / alone",
     empty=False,
 )
@@ -56,6 +56,7 @@ RULES = {
     "user.name": user_name,
     "user.home": plain_path,
     "user.sudo": boolean,
+    "user.adopt": boolean,
     "user.shell": text(r"/[\w./+-]+", "the path of a shell, such as /bin/bash"),
     "user.authorized_keys": keys,
     "ssh.permit_root_login": one_of("yes", "prohibit-password", "no"),

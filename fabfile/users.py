@@ -11,6 +11,7 @@ from .options import home, password, setup
     user="user.name",
     shell="user.shell",
     sudo="user.sudo",
+    adopt="user.adopt",
     authorized_keys="user.authorized_keys",
     help={"ask_password": "Ask for the user's password here, instead of USER_PASSWORD or a generated one."},
 )
@@ -27,6 +28,7 @@ def create_user(c, s, ask_password=False):
         not_groups=() if s.user.sudo else ("sudo",),
         password=password("USER_PASSWORD", ask_password),
         needs_password=s.user.sudo,
+        adopt=s.user.adopt or c.user == name,
     )
     yield Directory(f"{folder}/.ssh", name, mode="0700")
     yield AuthorizedKeys(

@@ -30,6 +30,9 @@ class Schema:
 
         Raises Invalid for an unknown key or a value that no rule allows.
         """
+        for name in difflib.get_close_matches(self.key, map(str, plain(c.config)), 3, 0.8):
+            if name != self.key:
+                raise Invalid(f"{name}: there is no such setting; did you mean {self.key}?")
         tree = self._merged(self.defaults, plain(c.config.get(self.key) or {}), ())
         for dotted, value in (self.from_environment() | (flags or {})).items():
             group, name = dotted.split(".")

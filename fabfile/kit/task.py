@@ -107,8 +107,10 @@ class SetupTask(fabric.Task):
         try:
             converge(c, self.body(c, settings, **mine), result)
         finally:
-            if report:
-                write_json(report, _reports.values() if Executor.running else [result])
+            if report and Executor.running:
+                Executor.files.add(report)
+            elif report:
+                write_json(report, [result])
         if not Executor.running:
             result.recap()
         if not result.ok:
@@ -119,7 +121,7 @@ class SetupTask(fabric.Task):
 
 def report_for(c):
     """Return the report of the host of *c*; the tasks of one command line share it."""
-    report = Report(c.original_host)
+    report = Report(c.original_host if c.port == 22 else f"{c.original_host}:{c.port}")
     return _reports.setdefault((c.user, c.host, c.port), report) if Executor.running else report
 
 
@@ -163,6 +165,7 @@ class Executor(fabric.Executor):
     """Runs the tasks of one command line host by host, the hosts side by side, over one connection a host."""
 
     running = False
+    files = set()  # where the reports of all hosts are written in the end
 
     def execute(self, *tasks):
         """Run *tasks*; raises Exit with status 1, 2 or 3 where they do not simply hold."""
@@ -187,6 +190,8 @@ class Executor(fabric.Executor):
             Executor.running = False
             for report in filter(lambda report: report.seconds, _reports.values()):
                 report.recap()
+            for path in self.files:
+                write_json(path, _reports.values())
             close_all()
         if len(_reports) > 1:
             say(f"{len(_reports)} hosts, {time.monotonic() - started:.1f} s")

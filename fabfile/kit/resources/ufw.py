@@ -22,7 +22,9 @@ class Tuple:
     @classmethod
     def read(cls, line):
         """Return the rule of *line*, or None where it is not for everybody who comes in by any interface."""
-        match = re.match(r"### tuple ### (\S+) (\S+) (\S+) 0\.0\.0\.0/0 any 0\.0\.0\.0/0 (\S+ \S+ )?in(?:\s|$)", line)
+        anywhere = r"0\.0\.0\.0/0 any 0\.0\.0\.0/0"
+        rule = rf"### tuple ### (allow|limit|deny|reject)(?:_log\S*)? (\S+) (\S+) {anywhere} (\S+ \S+ )?in(?:\s|$)"
+        match = re.match(rule, line)
         return cls(*match.groups("")) if match else None
 
     def decides(self, port):

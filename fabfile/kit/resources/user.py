@@ -7,6 +7,7 @@ from ..quote import sh
 from ..secret import Secret, generated
 from .base import Resource, as_owner
 
+MADE = "made by remote-jupyter"  # in the comment field of the accounts that we make
 SYSTEM = "belongs to the system (uid {}), and is no person's; choose another name"
 
 
@@ -14,7 +15,8 @@ SYSTEM = "belongs to the system (uid {}), and is no person's; choose another nam
 class User(Resource):
     """A person's account with its own group, this *home*, a shell, membership of *groups* and not of *not_groups*, a password.
 
-    A user who exists keeps what is not asked for: *shell* and *password* may be left out. Where no password was ever set and
+    A user who exists keeps what is not asked for: *shell* and *password* may be left out. With *adopt* false, one whom we
+    did not make is refused. Where no password was ever set and
     *needs_password* says so, one is generated and told once.
     """
 
@@ -25,6 +27,7 @@ class User(Resource):
     not_groups: tuple[str, ...] = ()
     password: Secret | None = None
     needs_password: bool = False
+    adopt: bool = True
     told: list = field(default_factory=list, compare=False, repr=False)
 
     def probe(self):
@@ -48,7 +51,7 @@ class User(Resource):
         if not lines or ":" not in lines[0]:
             left = dict(line.split() for line in lines)  # a group and a home that are there without the user
             return {"exists": None, "shell": None, "groups": None, "password": None} | left
-        _, _, uid, _, _, home, shell = lines[0].split(":")
+        _, _, uid, _, gecos, home, shell = lines[0].split(":")
         stored = lines[1].split(":")[1] if len(lines) > 1 and ":" in lines[1] else ""
         groups = lines[-1].split()
         if not stored.strip("!*"):
@@ -62,6 +65,7 @@ class User(Resource):
             "exists": "yes",
             "uid": uid,
             "home": home,
+            "ours": "yes" if MADE in gecos else "no",
             "shell": shell,
             "missing groups": missing,
             "surplus groups": " ".join(group for group in self.not_groups if group in groups),
@@ -89,6 +93,8 @@ class User(Resource):
             return None
         if not 1000 <= int(seen["uid"]) < 60000:
             return SYSTEM.format(seen["uid"])
+        if not self.adopt and seen["ours"] == "no" and self.differs(seen):
+            return "this user exists, and was not made by us: set user.adopt if sudo and keys shall be given to this account"
         if seen["home"] != self.home:
             return f"this user exists, at home in {seen['home']} and not in {self.home}; set user.home, or choose another name"
         return None
@@ -99,13 +105,14 @@ class User(Resource):
             # A group of this name may be left from a user who was removed.
             script += sh("getent group {} >/dev/null && own='-g' || own='-U'\n", self.name)
             script += sh(
-                "if [ $own = -g ]; then useradd -m -d {} -s {} -g {} {}; ",
+                "if [ $own = -g ]; then useradd -m -c {} -d {} -s {} -g {} {}; ",
+                MADE,
                 self.home,
                 self.shell or "/bin/bash",
                 self.name,
                 self.name,
             )
-            script += sh("else useradd -m -d {} -s {} -U {}; fi\n", self.home, self.shell or "/bin/bash", self.name)
+            script += sh("else useradd -m -c {} -d {} -s {} -U {}; fi\n", MADE, self.home, self.shell or "/bin/bash", self.name)
             # An empty folder, such as a volume mounted there, stays root's otherwise.
             script += sh("chown {}: {}\n", self.name, self.home)
         elif "shell" in self.differs(seen):
