@@ -1,6 +1,6 @@
 """Python, with JupyterLab and the classic notebook."""
 
-from .kit.resources import Package, PipPackages, Venv
+from .kit.resources import Handler, Package, PipPackages, Venv
 from .options import login_user, prefix, setup
 
 
@@ -10,4 +10,6 @@ def install_anaconda(c, s):
     yield Package("python3-venv", lock_timeout=s.apt.lock_timeout)
     yield login_user(s)
     yield Venv(prefix(s), s.user.name)
-    yield PipPackages(prefix(s), s.user.name, s.python.packages)
+    # A server that runs already would go on with what it has loaded.
+    restart = Handler("restart jupyter", "if systemctl is-active -q jupyter; then systemctl restart jupyter; fi")
+    yield PipPackages(prefix(s), s.user.name, s.python.packages, notify=restart)

@@ -66,7 +66,10 @@ def configure_jupyter(c, s, ask_password=False):
 # Of two values for one key, Jupyter takes the one of the JSON file.
 OTHERS = """
     cd {} 2>/dev/null || exit 0
-    for f in jupyter_server_config.json jupyter_server_config.d/*.json; do cat "$f" 2>/dev/null; printf '\\000%s\\000' "$f"; done
+    for f in jupyter_server_config.json jupyter_server_config.d/*.json; do
+        [ -f "$f" ] && cat "$f"
+        printf '\\000%s\\000' "$f"
+    done
 """
 
 

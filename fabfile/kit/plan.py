@@ -78,7 +78,9 @@ class Plan:
             self.foresee()
             return
         try:
-            if self.owed or any(isinstance(item.resource, Flush) or item.seen is None or item.drifted for item in self.items):
+            if self.owed or any(
+                item.drifted or (item.seen is None and not isinstance(item.resource, Flush)) for item in self.items
+            ):
                 self.alone()
             self.apply()
             self.settle(list(self.owed.values()), verify=True)
@@ -105,9 +107,11 @@ class Plan:
         steps = [LIST_OWED] if owed else []
         answers = self.shell.batch(steps + [item.resource.probe() for item in items])
         if owed:
-            for name, script in re.findall(r"\0([^\0]*)\0([^\0]*)", answers.pop(0).out):
-                self.owed[name] = Handler(name, script)
-                self.inherited.add(name)
+            left = re.findall(r"\0([^\0]*)\0([^\0]*)", answers.pop(0).out)
+            # What only asks pays nothing; and a handler of ours is as the settings want it now.
+            mine = {item.resource.notify.name: item.resource.notify for item in items if item.resource.notify}
+            self.owed = {name: mine.get(name) or Handler(name, script) for name, script in left if not self.only_asks}
+            self.inherited = self.owed.keys() - mine.keys()
         for item, answer in zip(items, answers, strict=True):
             if answer.status == CANNOT_KNOW:
                 item.seen = None
@@ -115,6 +119,11 @@ class Plan:
                 item.seen = self.parsed(item, answer)
             else:
                 self.fail(item, "probe", answer)
+
+    @property
+    def only_asks(self):
+        """Whether nothing here can change a host."""
+        return all(getattr(item.resource, "only_asks", True) for item in self.items)
 
     def parsed(self, item, answer):
         """Return what *answer* tells of *item*; an answer that makes no sense ends the run with its text."""
@@ -211,7 +220,14 @@ class Plan:
         upto(drifted[0] if drifted else None)
         if drifted:
             steps = [self.step(item) for item in drifted]
-            self.shell.batch(steps, stop=True, on_answer=ended, on_line=lambda line: progress and progress(line))
+            try:
+                self.shell.batch(steps, stop=True, on_answer=ended, on_line=lambda line: progress and progress(line))
+            except (ConnectionLost, KeyboardInterrupt):
+                if queue:
+                    item, goes_on = queue[0], "; it goes on by itself on the host" if queue[0].resource.slow else ""
+                    seconds = time.monotonic() - clock
+                    self.report.add(item.task, item.resource.label, FAILED, seconds, detail=f"apply was cut off{goes_on}")
+                raise
 
     def step(self, item):
         """Return the shell text that makes *item* true; the handler that this owes is noted on the host first."""
@@ -236,18 +252,27 @@ class Plan:
         if not handlers and not changed:
             return
         clock = time.monotonic()
-        answers = iter(self.shell.batch([h.pay() for h in handlers] + [item.resource.probe() for item in changed]))
-        for handler in handlers:
-            answer = next(answers)
+        failed = []
+
+        def ended(number, answer):
+            nonlocal clock
+            if number >= len(handlers):
+                return
+            handler, seconds, clock = handlers[number], time.monotonic() - clock, time.monotonic()
             self.owed.pop(handler.name, None)
-            if not answer.ok and handler.name in self.inherited:
+            if answer.ok:
+                self.report.add("handlers", handler.name, CHANGED, seconds)
+            elif handler.name in self.inherited:
                 why = f"owed by an earlier run, and it fails: {said(answer)}"
-                self.report.add("handlers", handler.name, WARNING, time.monotonic() - clock, detail=why)
-                continue
-            if not answer.ok:
-                self.report.add("handlers", handler.name, FAILED, time.monotonic() - clock, detail=said(answer))
-                raise Stop("The change is in place, but the running service has not taken it up. " + GO_ON)
-            self.report.add("handlers", handler.name, CHANGED, time.monotonic() - clock)
+                self.report.add("handlers", handler.name, WARNING, seconds, detail=why)
+            else:
+                failed.append(handler)
+                self.report.add("handlers", handler.name, FAILED, seconds, detail=said(answer))
+
+        steps = [handler.pay() for handler in handlers] + [item.resource.probe() for item in changed]
+        answers = iter(self.shell.batch(steps, on_answer=ended)[len(handlers) :])
+        if failed:
+            raise Stop("The change is in place, but the running service has not taken it up. " + GO_ON)
         wrong = []
         for item in changed:
             answer = next(answers)

@@ -200,7 +200,10 @@ class Shell:
         # Only before the first answer: what comes later may be what a probe read, such as a hash.
         said = "" if self._begun else (self._out + self._err).decode(errors="replace").strip()[-500:]
         self.close()
-        raise ConnectionLost("the connection ended in the middle" + (f"; the last words were: {said}" if said else ""))
+        words = f"; the last words were: {said}" if said else ""
+        raise ConnectionLost(
+            f"The connection ended in the middle{words}. Run the same command again: it takes up where this ended."
+        )
 
 
 def sudo_password(c):

@@ -56,6 +56,7 @@ class Resource:
     notify: Handler | None = field(default=None, kw_only=True)
 
     changes_unseen: ClassVar[bool] = False  # whether others must be asked again after it changed
+    only_asks: ClassVar[bool] = False  # whether it never changes anything
     slow: ClassVar[bool] = False  # whether its progress is worth showing
 
     def probe(self):

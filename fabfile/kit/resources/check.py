@@ -17,6 +17,8 @@ class Check(Resource):
     question: str
     judge: Callable[[str], tuple[str, str]]
 
+    only_asks = True
+
     def probe(self):
         return self.question
 

@@ -98,4 +98,4 @@ class PipPackages(Resource):
 
     def apply(self, seen):
         pip = "{} install --no-input --disable-pip-version-check --progress-bar off {}"
-        return as_unit("remote-jupyter-pip", sh(pip, f"{self.prefix}/bin/pip", words(self.differs(seen))), self.user)
+        return as_unit("remote-jupyter-pip", sh(pip, f"{self.prefix}/bin/pip", words(self.packages)), self.user)

@@ -168,8 +168,8 @@ class AuthorizedKeys(Resource):
             else echo absent; fi
             printf '\\000'
             from={}
-            [ -z "$from" ] || cat "$(getent passwd "$from" | cut -d: -f6)/.ssh/authorized_keys" 2>/dev/null
-            :
+            from=$(getent passwd "$from" | cut -d: -f6)/.ssh/authorized_keys
+            [ ! -f "$from" ] || cat "$from"
             """,
             self.path,
             self.copied_from,
