@@ -51,7 +51,7 @@ def configure_jupyter(c, s, ask_password=False):
     yield PasswordFile(
         hash_file,
         user,
-        password("JUPYTER_PASSWORD", ask_password),
+        web_password(ask_password),
         "argon2:",
         "password of Jupyter",
         told=generated_here(c),
@@ -61,6 +61,14 @@ def configure_jupyter(c, s, ask_password=False):
     yield File(f"{config}/jupyter_server_config.py", content, user, mode="0600", notify=service.restart)
     yield File(UNIT, render("jupyter.service.j2", **values), notify=service.restart)
     yield service
+
+
+def web_password(ask):
+    """Return the password that the operator gives for Jupyter, or None; raises ValueError where it would never let in."""
+    given = password("JUPYTER_PASSWORD", ask)
+    if given and given.reveal() != given.reveal().strip():
+        raise ValueError("JUPYTER_PASSWORD: begins or ends with a space, which Jupyter's login form drops")
+    return given
 
 
 # Of two values for one key, Jupyter takes the one of the JSON file.

@@ -1,0 +1,131 @@
+"""Odd names and passwords are carried and never executed; passwords and their hashes show nowhere."""
+
+import contextlib
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from .conftest import Server
+from .visitor import Visitor
+
+pytest.register_assert_rewrite("tests.hosts.converged", "tests.hosts.faults")
+from .faults import on  # noqa: E402
+
+pytest_plugins = ["tests.hosts.converged", "tests.hosts.faults"]
+
+HOME = "/home/jupyter"
+TRAP = """'"$(touch /tmp/pwned)`touch /tmp/pwned`${HOME};touch /tmp/pwned;\\n%s%n#&|<*>~!{a,b}"""
+CERTIFICATE = "/etc/remote-jupyter/tls/cert.pem"
+
+
+def visitor(host):
+    """Somebody who trusts the host's certificate."""
+    return Visitor(host.address, host.nsenter(["cat", CERTIFICATE]).stdout)
+
+
+@on("bookworm", "trixie")
+def test_passwords_and_folders_may_hold_anything_that_can_be_typed(used, full_setup, fab):
+    web, own = f"Grüße aus 東京 {TRAP}", f" ß{TRAP} "
+    folder = f"/srv/Meine Bücher %h {TRAP.replace('/', '')} ü"
+    odd = {"JUPYTER_PASSWORD": web, "USER_PASSWORD": own, "FABRIC_REMOTE_JUPYTER_JUPYTER_NOTEBOOK_DIR": folder}
+    run = full_setup(used, **odd)
+    assert run.status == 0, run.text
+    assert full_setup(used, **odd).is_calm
+
+    one = visitor(used)
+    assert one.log_in(web[:-1]) == 401 and one.log_in(web) == 302
+    text = json.dumps({"type": "file", "format": "text", "content": "Grüße"})
+    assert one.ask("PUT", "/api/contents/n%C3%B6te.txt", text, **{"Content-Type": "application/json"}).status == 201
+    assert (used.root / folder[1:] / "nöte.txt").read_text() == "Grüße"
+    assert one.compute("import os; os.getcwd()") == repr(folder)
+    sudo = used.ssh("sudo -S -p '' id -u", user="jupyter", input=f"{own}\n")
+    assert sudo.stdout == "0\n"
+    jupyter = Server(f"jupyter@{used.address}", used.key)
+    assert full_setup(jupyter, SUDO_PASSWORD=own, **odd).is_calm
+
+    back = full_setup(used)
+    assert back.status == 0 and "restart jupyter" in back.changed and full_setup(used).is_calm
+    assert visitor(used).log_in(web) == 401
+    assert "pwned" not in used.nsenter("find / -xdev -name 'pwned*'; find /tmp /var/tmp").stdout
+    assert not Path("/tmp/pwned").exists()
+
+
+# -- secrets
+
+# Stands before every program of root's, and notes what it was started with.
+WATCH = """#!/bin/sh
+{ printf '%s\\n' "$0" "$@"; /usr/bin/env; } >>/var/tmp/watched
+for folder in /usr/sbin /usr/bin; do [ ! -x $folder/${0##*/} ] || exec $folder/${0##*/} "$@"; done
+"""
+WATCH_ALL = """
+cat >/var/tmp/watch; chmod 755 /var/tmp/watch; touch /var/tmp/watched; chmod 666 /var/tmp/watched
+for program in /usr/sbin/* /usr/bin/*; do
+    [ -e /usr/local/sbin/${program##*/} ] || ln -s /var/tmp/watch /usr/local/sbin/${program##*/}
+done
+"""
+NO_MORE = "find /usr/local/sbin -lname /var/tmp/watch -delete; mv /var/tmp/watched /root/; rm /var/tmp/watch"
+
+
+@contextlib.contextmanager
+def all_processes():
+    """Collect the words and the environment of every process of this machine and of its hosts."""
+    seen, over = set(), threading.Event()
+
+    def watch():
+        while not over.wait(0.002):
+            for process in filter(str.isdigit, os.listdir("/proc")):
+                for part in ("cmdline", "environ"):
+                    with contextlib.suppress(OSError):
+                        seen.add(Path("/proc", process, part).read_bytes())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+
+
+@on("bookworm", "trixie")
+def test_passwords_and_hashes_are_in_no_process_no_log_no_answer_and_no_file_but_their_own(used, task, tmp_path):
+    names = ("JUPYTER_PASSWORD", "USER_PASSWORD", "SUDO_PASSWORD")
+    passwords = {name: f"canary-{name.lower()}-{tmp_path.name}" for name in names}
+    env = {}
+    for name, password in passwords.items():
+        (tmp_path / name).write_text(f"{password}\n")
+        env[f"{name}_FILE"] = str(tmp_path / name)
+    used.nsenter("chpasswd", input=f"jupyter:{passwords['SUDO_PASSWORD']}\n")
+    used.nsenter("touch /root/began; sleep 0.1")
+    used.nsenter(WATCH_ALL, input=WATCH)
+    try:
+        with all_processes() as seen:
+            run = task(Server(f"jupyter@{used.address}", used.key), "full-setup", "--verbose", **env)
+    finally:
+        used.nsenter(NO_MORE)
+    assert run.status == 0, run.text
+    assert run.changed == {"User jupyter", f"PasswordFile {HOME}/.jupyter/password-hash", "restart jupyter"}
+    assert visitor(used).log_in(passwords["JUPYTER_PASSWORD"]) == 302
+
+    shadow = used.nsenter("getent shadow jupyter").stdout.split(":")[1]
+    argon = used.nsenter(["cat", f"{HOME}/.jupyter/password-hash"]).stdout.strip()
+    assert shadow.startswith("$6$") and argon.startswith("argon2:$argon2id$")
+    hashes = [shadow.rpartition("$")[2], argon.rpartition("$")[2]]
+    words = [*passwords.values(), *hashes]
+    assert [word for word in words if word in run.text + json.dumps(run.report)] == []
+    assert [word for word in words if any(word.encode() in text for text in seen)] == []
+    watched = used.nsenter("cat /root/watched; rm /root/watched").stdout
+    assert "chpasswd" in watched and [word for word in words if word in watched] == []
+    journal = used.nsenter("journalctl -q -o export --all").stdout
+    assert "COMMAND=" in journal and [word for word in words if word in journal] == []
+
+    find = "{ find / -xdev -newer /root/began -type f; find /run /tmp -type f; } 2>/dev/null"
+    grep = f"cat >/dev/shm/words; {find} | tr '\\n' '\\0' | xargs -0 grep -lasFf /dev/shm/words | sort -u; rm /dev/shm/words"
+    holders = {"/etc/shadow", f"{HOME}/.jupyter/password-hash"}
+    assert set(used.nsenter(grep, input="\n".join(words) + "\n").stdout.split()) - {"/dev/shm/words"} == holders
+    assert set(used.nsenter(grep, input="\n".join(passwords.values()) + "\n").stdout.split()) == set()
+    modes = {name: used.nsenter(["stat", "-c", "%a %U", name]).stdout.strip() for name in holders}
+    assert modes == {"/etc/shadow": "640 root", f"{HOME}/.jupyter/password-hash": "600 jupyter"}

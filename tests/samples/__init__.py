@@ -1,0 +1,24 @@
+"""What probes answer on real hosts, and what the engine is to make of it: one TOML file a case."""
+
+import tomllib
+from pathlib import Path
+
+from fabfile.kit import resources
+from fabfile.kit.secret import Secret
+
+FOLDER = Path(__file__).parent
+
+
+def samples():
+    """Return every sample, by its kind and case."""
+    paths = sorted(FOLDER.glob("*/*.toml"))
+    return {f"{path.parent.name}/{path.stem}": tomllib.loads(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def load(sample):
+    """Return the resource that a sample is about."""
+    arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in sample["resource"].items()}
+    if "password" in arguments:
+        arguments["password"] = Secret(arguments["password"])
+    kind = getattr(resources, sample["kind"])
+    return kind(*arguments.pop("names"), **arguments) if kind is resources.Package else kind(**arguments)

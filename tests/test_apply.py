@@ -1,0 +1,468 @@
+"""Probes and changes run for real, by /bin/sh in a folder of the test's own, as whoever runs the tests."""
+
+import datetime
+import grp
+import ipaddress
+import os
+import pwd
+import subprocess
+
+import argon2
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from fabfile.kit import plan as planning
+from fabfile.kit.quote import sh, words
+from fabfile.kit.resources import (
+    MARK,
+    AuthorizedKeys,
+    Directory,
+    File,
+    Handler,
+    PasswordFile,
+    SelfSigned,
+    Venv,
+    base,
+)
+from fabfile.kit.secret import Secret
+from fabfile.kit.shell import PREAMBLE, Answer
+
+ME = pwd.getpwuid(os.getuid()).pw_name
+GROUP = grp.getgrgid(os.getgid()).gr_name
+NAMES = [
+    "plain.conf",
+    'a file\'s "name"',
+    "$HOME `id` $(id)",
+    "{} {0} %s %%",
+    "ünï ☃",
+    "back\\slash",
+    "new\nline",
+    "-n *",
+]
+CONTENTS = {
+    "nothing": "",
+    "quotes": "it's \"quoted\" '\\'' \n",
+    "variables": "$HOME ${x:-y} $(id) $((1+1)) `id`\n",
+    "backslashes": "\\n \\t \\0 \\\\ \\c \\x41\n",
+    "braces": "{} {0} {name} {% x %} {{ x }}\n",
+    "per cents": "%s %d %% %n %c\n",
+    "letters": "Jürgen 日本語 €\n",
+    "bytes": "\udcff\udc80 latin-1: \udce4\n",
+    "newlines": "\n\none\n\n\n",
+    "no newline at the end": "one\ntwo",
+    "carriage returns": "one\r\ntwo\r\n",
+    "an option": "-n",
+    "heredoc": "<<EOF\nEOF\n",
+    "much": "0123456789abcde\n" * 20_000,
+}
+RUNUSER = (
+    'runuser() { [ "$1 $3" = "-u --" ] && shift 3 && "$@"; }\n'  # for whoever is not root, and is the user already
+)
+KEYS = [f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{letter * 43} {letter}@host" for letter in "ABC"]
+
+
+def run(script):
+    """Run shell text as the engine does, and return its status, output and errors."""
+    whole = PREAMBLE + ("" if os.getuid() == 0 else RUNUSER) + f"(eval {words([script])}) </dev/null"
+    done = subprocess.run(["/bin/sh"], input=whole.encode("utf-8", "surrogateescape"), capture_output=True)
+    return Answer(done.returncode, *(text.decode("utf-8", "surrogateescape") for text in (done.stdout, done.stderr)))
+
+
+def look(resource):
+    """Return what the probe of *resource* tells."""
+    answer = run(resource.probe())
+    assert (answer.status, answer.err) == (0, "")
+    return resource.parse(answer.out)
+
+
+def change(resource, seen=None):
+    """Apply *resource* and return the answer."""
+    return run("set -e\n" + resource.apply(seen or look(resource)))
+
+
+def converge(resource):
+    """Make *resource* true, see that it was not before and that it is now."""
+    assert resource.differs(look(resource))
+    answer = change(resource)
+    assert (answer.status, answer.err) == (0, "")
+    assert not resource.differs(look(resource))
+
+
+def mode(path):
+    return path.lstat().st_mode & 0o7777
+
+
+def file(path, content="new\n", **options):
+    return File(str(path), content, ME, **options)
+
+
+# -- files
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+def test_a_content_is_written_as_it_is(tmp_path, content):
+    converge(file(tmp_path / "file", content))
+    assert (tmp_path / "file").read_bytes() == content.encode("utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("check", ["", "test -s {}", "test -d /"])
+def test_any_name_will_do_and_nothing_else_is_left_in_the_folder(tmp_path, name, check):
+    folder = tmp_path / name
+    folder.mkdir()
+    converge(file(folder / name, check=check))
+    assert os.listdir(folder) == [name] and os.listdir(tmp_path) == [name]
+
+
+def test_owner_mode_and_group_are_as_wanted_when_the_check_looks(tmp_path):
+    check = f"[ \"$(stat -c '%U %G %a' {{}})\" = '{ME} {GROUP} 640' ]"
+    converge(file(tmp_path / "file", group=GROUP, mode="0640", check=check))
+    assert mode(tmp_path / "file") == 0o640
+
+
+def test_an_existing_file_is_replaced_with_owner_and_mode(tmp_path):
+    (tmp_path / "file").write_text("old\n")
+    (tmp_path / "file").chmod(0o600)
+    converge(file(tmp_path / "file", mode="0755"))
+    assert (tmp_path / "file").read_text() == "new\n" and mode(tmp_path / "file") == 0o755
+
+
+def test_a_change_may_be_repeated(tmp_path):
+    new = file(tmp_path / "file", check="grep -q new {}")
+    converge(new)
+    assert change(new).ok and change(new, {"content": None}).ok
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("check", ["grep -q good {}", "grep -q good FILE"], ids=["before", "after"])
+def test_a_check_that_fails_puts_the_old_file_back(tmp_path, check):
+    old = tmp_path / "file"
+    old.write_text("good\n")
+    old.chmod(0o604)
+    before = old.stat()
+    answer = change(file(old, "bad\n", check=check.replace("FILE", str(old))))
+    assert answer.status == 1
+    assert (old.read_text(), mode(old)) == ("good\n", 0o604)
+    assert (old.stat().st_ino, old.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("check", ["grep -q good {}", "false"], ids=["before", "after"])
+def test_a_check_that_fails_leaves_no_file_where_none_was(tmp_path, check):
+    assert change(file(tmp_path / "file", "bad\n", check=check)).status == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_check_says_is_told(tmp_path):
+    answer = change(file(tmp_path / "file", check="echo 'line 3 is wrong' >&2; false"))
+    assert "line 3 is wrong" in answer.err
+
+
+def test_a_check_of_the_new_file_sees_it_before_it_is_in_place(tmp_path):
+    (tmp_path / "file").write_text("old\n")
+    converge(file(tmp_path / "file", check=f"grep -q new {{}} && grep -q old {tmp_path}/file"))
+
+
+def test_a_check_without_a_place_sees_the_new_file_in_place(tmp_path):
+    (tmp_path / "file").write_text("old\n")
+    converge(file(tmp_path / "file", check=f"grep -q new {tmp_path}/file"))
+
+
+def test_an_old_file_that_a_broken_run_left_is_not_brought_back(tmp_path):
+    (tmp_path / ".file.old").write_text("ancient\n")
+    assert change(file(tmp_path / "file", check="false")).status == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    (tmp_path / "file").write_text("old\n")
+    new = file(tmp_path / "file", "x" * 100_000)
+    answer = run("trap '' XFSZ; ulimit -f 16\nset -e\n" + new.apply(look(new)))
+    assert answer.status and answer.err
+    assert (tmp_path / "file").read_text() == "old\n" and os.listdir(tmp_path) == ["file"]
+
+
+def test_a_folder_that_is_not_there_is_an_error_and_nothing_more(tmp_path):
+    assert change(file(tmp_path / "none/file")).status
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("target", ["other", "nothing", "."])
+def test_a_symbolic_link_is_refused_and_never_written_through(tmp_path, target):
+    (tmp_path / "other").write_text("other\n")
+    (tmp_path / "file").symlink_to(target)
+    new = file(tmp_path / "file")
+    assert "a symbolic link" in new.refuse(look(new))
+    change(new)  # which the engine would not do
+    assert (tmp_path / "other").read_text() == "other\n" and not (tmp_path / "nothing").exists()
+
+
+def test_a_file_of_somebody_else_is_refused_and_one_of_ours_is_not(tmp_path):
+    new = file(tmp_path / "file", f"# {MARK}\nnew\n")
+    assert new.refuse(look(new)) is None
+    (tmp_path / "file").write_text("mine\n")
+    assert "not ours" in new.refuse(look(new))
+    (tmp_path / "file").write_text(f"# {MARK}\nold\n")
+    assert new.refuse(look(new)) is None
+
+
+def test_a_probe_changes_nothing(tmp_path):
+    (tmp_path / "file").write_text("x")
+    before = (tmp_path / "file").stat(), tmp_path.stat().st_mtime_ns
+    for resource in (
+        file(tmp_path / "file"),
+        file(tmp_path / "absent"),
+        Directory(str(tmp_path / "absent")),
+        PasswordFile(str(tmp_path / "absent"), ME),
+        Venv(str(tmp_path / "absent"), ME),
+        AuthorizedKeys(ME, str(tmp_path)),
+        SelfSigned(str(tmp_path / "absent"), str(tmp_path / "key"), ("a",)),
+    ):
+        look(resource)
+    assert before == ((tmp_path / "file").stat(), tmp_path.stat().st_mtime_ns)
+
+
+# -- directories
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_directory_is_made_whatever_its_name(tmp_path, name):
+    converge(Directory(str(tmp_path / name), ME, mode="0750"))
+    assert mode(tmp_path / name) == 0o750 and (tmp_path / name).is_dir() and os.listdir(tmp_path) == [name]
+
+
+def test_a_directory_keeps_what_is_in_it(tmp_path):
+    (tmp_path / "folder").mkdir(mode=0o755)
+    (tmp_path / "folder/file").write_text("kept\n")
+    converge(Directory(str(tmp_path / "folder"), ME, GROUP, "0700"))
+    assert (tmp_path / "folder/file").read_text() == "kept\n"
+
+
+@pytest.mark.parametrize("what", ["link", "file", "empty file", "fifo"])
+def test_what_is_no_directory_is_refused(tmp_path, what):
+    path = tmp_path / "folder"
+    if what == "link":
+        path.symlink_to(tmp_path)
+    elif what == "fifo":
+        os.mkfifo(path)
+    else:
+        path.write_text("" if "empty" in what else "root root 0755\n")
+        path.chmod(0o755)
+    wanted = Directory(str(path), ME)
+    assert wanted.refuse(look(wanted))
+
+
+# -- hashes of passwords
+
+
+def hashed(path):
+    """Return the hash in a password file, whose prefix is ``argon2:``."""
+    text = path.read_text()
+    assert text.startswith("argon2:$argon2id$") and text.count("\n") == 1 and text.endswith("\n")
+    return text.strip().removeprefix("argon2:")
+
+
+@pytest.mark.parametrize("password", ["simple", 'it\'s "q" $HOME `id` \\ {} %s', "Jürgen 日本語"])
+def test_the_hash_that_is_written_is_of_the_password_that_was_given(tmp_path, cheap, password):
+    path = tmp_path / "a hash"
+    converge(PasswordFile(str(path), ME, Secret(password), "argon2:"))
+    assert argon2.PasswordHasher().verify(hashed(path), password)
+    assert mode(path) == 0o600 and os.listdir(tmp_path) == ["a hash"]
+
+
+def test_a_hash_that_fits_stays_though_its_mode_is_mended(tmp_path, cheap):
+    path = tmp_path / "hash"
+    wanted = PasswordFile(str(path), ME, Secret("right"), "argon2:")
+    converge(wanted)
+    before = path.read_text()
+    path.chmod(0o644)
+    converge(wanted)
+    assert path.read_text() == before and mode(path) == 0o600
+
+
+def test_a_hash_of_another_password_is_replaced(tmp_path, cheap):
+    path = tmp_path / "hash"
+    converge(PasswordFile(str(path), ME, Secret("old"), "argon2:"))
+    converge(PasswordFile(str(path), ME, Secret("new"), "argon2:"))
+    assert argon2.PasswordHasher().verify(hashed(path), "new")
+
+
+def test_a_password_is_generated_once_and_told_and_then_left_alone(tmp_path, cheap):
+    path = tmp_path / "hash"
+    first, later = (
+        PasswordFile(str(path), ME, prefix="argon2:", purpose="password of Jupyter", told=[]) for _ in range(2)
+    )
+    converge(first)
+    assert argon2.PasswordHasher().verify(hashed(path), first.told[0].reveal())
+    assert f"The password of Jupyter is now: {first.told[0].reveal()} " in first.notice()
+    assert not later.differs(look(later)) and later.notice() is None
+
+
+# -- keys
+
+
+def keys_file(tmp_path, text=None, chmod=0o600):
+    """Return the authorized_keys of a home in *tmp_path*, with this text."""
+    path = tmp_path / ".ssh/authorized_keys"
+    path.parent.mkdir(mode=0o700)
+    if text is not None:
+        path.write_text(text)
+        path.chmod(chmod)
+    return path
+
+
+def test_keys_are_added_and_those_of_others_stay(tmp_path):
+    path = keys_file(tmp_path, f"# mine\n{KEYS[0]}", 0o644)
+    converge(AuthorizedKeys(ME, str(tmp_path), (KEYS[0], KEYS[1], KEYS[2])))
+    assert path.read_text() == f"# mine\n{KEYS[0]}\n{KEYS[1]}\n{KEYS[2]}\n"
+    assert mode(path) == 0o600 and os.listdir(path.parent) == ["authorized_keys"]
+
+
+def test_a_key_with_options_and_a_nasty_comment_is_written_as_it_is(tmp_path):
+    path = keys_file(tmp_path)
+    key = f"""from="10.0.0.0/8",environment="A=$HOME `id`" {KEYS[0]}'s "laptop" $x ü"""
+    converge(AuthorizedKeys(ME, str(tmp_path), (key,)))
+    assert path.read_text() == f"{key}\n"
+
+
+def test_a_file_of_keys_with_a_wrong_mode_keeps_its_keys(tmp_path):
+    path = keys_file(tmp_path, f"{KEYS[0]}\n", 0o666)
+    converge(AuthorizedKeys(ME, str(tmp_path), (KEYS[0],)))
+    assert path.read_text() == f"{KEYS[0]}\n" and mode(path) == 0o600
+
+
+# -- environments
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_environment_is_seen_whatever_its_name(tmp_path, name):
+    path = tmp_path / name
+    wanted = Venv(str(path), ME)
+    assert look(wanted) == {"owner": None}
+    for part in ("bin", "lib/python3.11/site-packages/pip"):
+        (path / part).mkdir(parents=True)
+    (path / "pyvenv.cfg").touch()
+    assert look(wanted) == {"owner": None}  # unfinished
+    (path / "bin/python").symlink_to("/bin/sh")
+    (path / "lib/python3.11/site-packages/pip/__init__.py").touch()
+    assert look(wanted) == {"owner": ME}
+    assert Venv(str(path), "grace").refuse({"owner": ME})
+
+
+# -- certificates
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """Return a certificate that is wanted in *tmp_path*, for a name in two spellings and an address."""
+    return SelfSigned(
+        str(tmp_path / "a cert.pem"), str(tmp_path / "a key.pem"), ("Web.Example.org", "2001:DB8::1"), days=90
+    )
+
+
+def test_a_certificate_is_for_what_is_wanted_and_nothing_else(tmp_path, certificate):
+    seen = certificate.parse("address 192.0.2.10\nabsent\n")
+    assert change(certificate, seen).ok
+    made = x509.load_pem_x509_certificate((tmp_path / "a cert.pem").read_bytes())
+    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["web.example.org"]
+    assert set(names.get_values_for_type(x509.IPAddress)) == set(
+        map(ipaddress.ip_address, ("192.0.2.10", "2001:db8::1"))
+    )
+    assert made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
+    left = made.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
+    assert datetime.timedelta(days=89) < left <= datetime.timedelta(days=90)
+    key = load_pem_private_key((tmp_path / "a key.pem").read_bytes(), None)
+    assert key.public_key() == made.public_key()
+    assert (mode(tmp_path / "a key.pem"), mode(tmp_path / "a cert.pem")) == (0o600, 0o644)
+    assert sorted(os.listdir(tmp_path)) == ["a cert.pem", "a key.pem"]
+
+
+def test_a_certificate_that_was_made_is_as_wanted(tmp_path, certificate):
+    assert change(certificate).ok
+    assert set(certificate.differs(look(certificate))) <= (set() if ME == "root" else {"mode"})
+
+
+def test_a_certificate_that_cannot_be_made_leaves_the_old_one(tmp_path, certificate):
+    for name in ("a cert.pem", "a key.pem"):
+        (tmp_path / name).write_text("old\n")
+    answer = change(certificate, {"wanted": ["a,no such kind:b"]})
+    assert answer.status == 1 and answer.err
+    assert {(tmp_path / name).read_text() for name in os.listdir(tmp_path)} == {"old\n"}
+    assert len(os.listdir(tmp_path)) == 2
+
+
+# -- handlers
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    """Let the engine keep its notes in a folder of the test."""
+    monkeypatch.setattr(planning, "LIST_OWED", planning.LIST_OWED.replace(base.STATE, str(tmp_path / "state")))
+    for module in (base, planning):
+        monkeypatch.setattr(module, "STATE", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+class Here:
+    """A shell of this machine."""
+
+    def batch(self, steps, stop=False, on_answer=None, on_line=None, first=""):
+        return [run(step) for step in steps]
+
+
+def owed():
+    """Return the handlers that a new run finds owed."""
+    plan = planning.Plan(Here(), [Directory("/")], None)
+    plan.observe([], owed=True)
+    return list(plan.owed.values())
+
+
+def test_handlers_that_are_owed_are_found_by_the_next_run_as_they_were(state):
+    assert owed() == []
+    handlers = [
+        Handler("reload apache2", 'echo "it\'s"\n  $HOME `id` \\n %s {}\n'),
+        Handler("restart jupyter", "exit 3\n\n"),
+    ]
+    for handler in handlers:
+        assert run(handler.owe()).ok and run(handler.owe()).ok
+    assert owed() == handlers
+
+
+def test_a_handler_that_went_well_is_no_longer_owed(state, tmp_path):
+    paid = Handler("restart it", sh("echo done >>{}", tmp_path / "traces"))
+    for _ in range(2):
+        run(paid.owe())
+    assert run(paid.pay()).ok and owed() == []
+    assert (tmp_path / "traces").read_text() == "done\n"
+
+
+def test_a_handler_that_failed_is_still_owed(state):
+    failing = Handler("restart it", "echo broken >&2; exit 3")
+    run(failing.owe())
+    answer = run(failing.pay())
+    assert answer.status and answer.err == "broken\n" and owed() == [failing]
+
+
+def test_what_a_handler_does_to_its_shell_does_not_keep_it_owed(state):
+    handler = Handler("restart it", "cd /nowhere 2>/dev/null; set -e; exit 0")
+    run(handler.owe())
+    assert run(handler.pay()).ok and owed() == []
+
+
+def test_a_handler_that_cannot_be_noted_stops_the_change(state, tmp_path):
+    state.write_text("a file in the way")
+    item = planning.Item("task", file(tmp_path / "file", notify=Handler("restart it", ":")), {"content": None})
+    plan = planning.Plan(Here(), [], None)
+    assert run(plan.step(item)).status
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_change_notes_its_handler_first(state, tmp_path):
+    item = planning.Item(
+        "task", file(tmp_path / "file", check="false", notify=Handler("restart it", ":")), {"content": None}
+    )
+    plan = planning.Plan(Here(), [], None)
+    assert run(plan.step(item)).status
+    assert owed() == [Handler("restart it", ":")]

@@ -1,0 +1,223 @@
+"""What is judged on the operator's machine: the host before the first change, and the operator's own files."""
+
+import datetime
+import ipaddress
+import time
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from fabfile import checks
+from fabfile.certs import own_pair
+from fabfile.jupyter import overriding, writable
+from fabfile.options import schema
+from fabfile.users import public_keys
+
+GIB = 1 << 20
+NOW = datetime.datetime.now(datetime.UTC)
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIC59LAOpUHriZez1tTVohaUzk6ICnSQTlJlyZaGiWu/G ada@laptop"
+
+
+# -- preflight
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_supported_machines_are_fine(machine):
+    assert checks.architecture(f"{machine}\n") == ("", "")
+
+
+@pytest.mark.parametrize("machine", ["armv7l", "i686", "riscv64", ""])
+def test_other_machines_are_refused_by_name(machine):
+    problem, _ = checks.architecture(f"{machine}\n")
+    assert problem.startswith(machine) and "x86_64, aarch64" in problem
+
+
+@pytest.mark.parametrize("system", ["debian 12", "debian 13", "ubuntu 22.04", "ubuntu 24.04"])
+def test_supported_systems_are_fine(system):
+    assert checks.distribution(f"{system}\n/run/systemd/system\n") == ("", "")
+
+
+@pytest.mark.parametrize("system", ["debian 11", "ubuntu 20.04", "fedora 43", "debian", "arch ", "", "raspbian 12"])
+def test_other_systems_are_refused_by_name(system):
+    problem, _ = checks.distribution(f"{system}\n/run/systemd/system\n")
+    assert (system.strip() or "unknown") in problem and "debian 12" in problem and "ubuntu 24.04" in problem
+
+
+def test_a_system_without_systemd_is_refused():
+    assert "systemd" in checks.distribution("debian 12\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("total", "swap", "problem", "warning"),
+    [
+        (4 * GIB, 0, False, False),
+        (GIB * 7 // 10, 0, False, True),
+        (GIB // 4, GIB // 4, False, True),
+        (GIB // 4, 0, True, False),
+    ],
+)
+def test_memory_and_swap_count_together(total, swap, problem, warning):
+    judged = checks.memory(f"MemTotal: {total:>15} kB\nSwapTotal: {swap:>15} kB\n")
+    assert (bool(judged[0]), bool(judged[1])) == (problem, warning)
+
+
+@pytest.mark.parametrize(
+    ("free", "problem", "warning"), [(9 * GIB, False, False), (2 * GIB, False, True), (GIB, True, False)]
+)
+def test_room_on_the_disk_is_what_is_available(free, problem, warning):
+    judged = checks.disk(f"/dev/vda1  {20 * GIB}  {10 * GIB}  {free}  50% /\n")
+    assert (bool(judged[0]), bool(judged[1])) == (problem, warning)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "said"), [(0, ""), (200, ""), (-200, ""), (3600, "60 minutes ahead"), (-7200, "120 minutes behind")]
+)
+def test_a_clock_may_be_off_by_a_little(ahead, said):
+    problem, _ = checks.clock(f"{time.time() + ahead:.0f}\n")
+    assert (said in problem) if said else (problem == "")
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("", ""),
+        ("apache2 612 apache2\napache2 613 apache2\n", ""),
+        ("apache2 612 \n", ""),
+        ("nginx 612 nginx\n", "taken by nginx (process 612 of nginx.service)"),
+        ("python3 700 \n", "taken by python3 (process 700)"),
+        ("apache2 612 apache2\nnginx 700 nginx\n", "nginx"),
+    ],
+)
+def test_a_port_may_be_taken_by_its_own_service_only(output, said):
+    problem, _ = checks.port_judge(443, "apache2")(output)
+    assert (said in problem) if said else (problem == "")
+
+
+def test_another_apt_is_told_and_waited_for():
+    assert checks.apt("", 300) == ("", "")
+    problem, warning = checks.apt("812 unattended-upgr /var/lib/dpkg/lock-frontend\n", 300)
+    assert problem == "" and "unattended-upgr (process 812)" in warning and "300 s" in warning
+
+
+# -- Jupyter's other configuration
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", '{"ServerApp": {"jpserver_extensions": {"jupyterlab": true}}}', " \n"],
+)
+def test_a_list_of_extensions_overrides_nothing(text):
+    assert overriding(f"{text}\0jupyter_server_config.json\0") == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"ServerApp": {"port": 1, "jpserver_extensions": {}}}', "ServerApp.port"),
+        ('{"IdentityProvider": {"hashed_password": "x"}}', "IdentityProvider.hashed_password"),
+        ("not json", "no JSON"),
+        ("[1]", "no JSON"),
+        ('{"ServerApp": 1}', "no JSON"),
+    ],
+)
+def test_what_would_win_over_our_settings_is_named(text, said):
+    problem, _ = overriding(f"\0jupyter_server_config.json\0{text}\0jupyter_server_config.d/x.json\0")
+    assert said in problem and "jupyter_server_config.d/x.json" in problem
+
+
+@pytest.mark.parametrize(
+    ("folders", "kept"),
+    [
+        (("/home/a", "/home/a/x", "/opt"), ["/home/a", "/opt"]),
+        (("/home/a/x", "/home/a"), ["/home/a"]),
+        (("/a", "/ab"), ["/a", "/ab"]),
+        (("/a", "/a"), ["/a"]),
+    ],
+)
+def test_a_folder_inside_another_is_not_named_again(folders, kept):
+    assert writable(*folders) == kept
+
+
+# -- keys
+
+
+def test_keys_are_taken_as_text_or_from_files(tmp_path):
+    (tmp_path / "id.pub").write_text(f'# mine\n{KEY}\n\nfrom="10.0.0.0/8" {KEY}2\n')
+    assert public_keys((KEY, str(tmp_path / "id.pub"))) == (KEY, KEY, f'from="10.0.0.0/8" {KEY}2')
+
+
+@pytest.mark.parametrize("what", ["nothing", "a folder", "no keys", "a private key", "bytes"])
+def test_what_holds_no_public_key_is_refused(tmp_path, what):
+    path = tmp_path / "id"
+    if what == "a folder":
+        path.mkdir()
+    elif what != "nothing":
+        path.write_bytes(
+            {"no keys": b"hello\n", "bytes": b"\xff\xfe"}.get(what, b"-----BEGIN OPENSSH PRIVATE KEY-----\n")
+        )
+    with pytest.raises(ValueError, match="user.authorized_keys: ") as caught:
+        public_keys((str(path),))
+    assert str(path) in str(caught.value)
+
+
+# -- the operator's own certificate
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Write a certificate and a key, and return what is made of them: `own(["a.example"], days=5)`."""
+
+    def make(hosts, names=("a.example", "192.0.2.1"), days=30, key=None, passphrase=None, certificate=None):
+        private = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
+        alternatives = [
+            x509.IPAddress(ipaddress.ip_address(name)) if name[0].isdigit() else x509.DNSName(name) for name in names
+        ]
+        begun = NOW - datetime.timedelta(days=100)
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(private.public_key())
+        builder = builder.serial_number(1).not_valid_before(begun).not_valid_after(NOW + datetime.timedelta(days=days))
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), False)
+        pem = builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        way = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+        keyed = (key or private).private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, way)
+        (tmp_path / "cert.pem").write_bytes(certificate or pem + pem)  # the chain follows
+        (tmp_path / "key.pem").write_bytes(keyed)
+        tls = {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
+        return own_pair(schema.checked({"tls": {**schema.defaults["tls"], **tls}}), hosts)
+
+    return make
+
+
+def test_an_own_certificate_comes_with_its_chain_and_key(own):
+    certificate, key = own(["a.example", "192.0.2.1"])
+    assert certificate.count("BEGIN CERTIFICATE") == 2 and "PRIVATE KEY" in key
+
+
+@pytest.mark.parametrize(("names", "host"), [(["*.example"], "a.example"), (["A.Example"], "a.example")])
+def test_an_own_certificate_may_name_the_host_in_another_way(own, names, host):
+    assert own([host], names=names)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "options", "said"),
+    [
+        (["b.example"], {}, "not for b.example"),
+        (["a.example", "b.example"], {}, "not for b.example"),
+        (["a.b.example"], {"names": ["*.example"]}, "not for a.b.example"),
+        (["192.0.2.2"], {}, "not for 192.0.2.2"),
+        (["a.example"], {"names": []}, "not for a.example"),
+        (["a.example"], {"days": -1}, "expired on"),
+        (["a.example"], {"key": ec.generate_private_key(ec.SECP256R1())}, "is not the key of"),
+        (["a.example"], {"passphrase": b"hush"}, "without a passphrase"),
+        (["a.example"], {"certificate": b"hello"}, "no certificate in PEM"),
+        (["a.example"], {"certificate": b"\xff"}, "is not PEM"),
+    ],
+)
+def test_an_own_certificate_that_will_not_do_is_refused(own, hosts, options, said):
+    with pytest.raises(ValueError, match="tls.(certificate|key): ") as caught:
+        own(hosts, **options)
+    assert said in str(caught.value)

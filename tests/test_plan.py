@@ -1,0 +1,559 @@
+"""The plan: what is asked, changed, run and checked, in which order, and what is told when something goes wrong.
+
+The host is a folder: a resource is a file in it with one word, and a step is run by /bin/sh.
+"""
+
+import fcntl
+import re
+import subprocess
+import threading
+from dataclasses import dataclass
+
+import pytest
+
+from fabfile.kit import plan as planning
+from fabfile.kit.errors import ConnectionLost
+from fabfile.kit.plan import Flush, Plan, Section, Stop
+from fabfile.kit.quote import sh
+from fabfile.kit.report import Report
+from fabfile.kit.resources import Check, Handler, Package, Resource, base
+from fabfile.kit.shell import Answer
+
+RING, SING = (Handler(f"{verb} it", f"echo {verb} >>traces; [ ! -e no-{verb} ]") for verb in ("ring", "sing"))
+
+
+@dataclass(frozen=True)
+class Thing(Resource):
+    """A file with one word; where *needs* names another that is not there, nothing can be known."""
+
+    name: str
+    word: str = "on"
+    needs: str = ""
+
+    def probe(self):
+        return sh(
+            "[ -z {} ] || [ -e {} ] || exit 69; cat {} 2>/dev/null || echo absent", self.needs, self.needs, self.name
+        )
+
+    def want(self):
+        return {"state": self.word}
+
+    def apply(self, seen):
+        return sh(
+            "[ ! -e {} ]\n[ -e {} ] || echo {} >{}\n", f"no-{self.name}", f"in-vain-{self.name}", self.word, self.name
+        ) + sh("echo {} >>traces", self.name)
+
+    def refuse(self, seen):
+        return "it is somebody else's" if seen["state"] == "foreign" else None
+
+
+@dataclass(frozen=True)
+class Unseen(Thing):
+    """A thing whose change may change others, and that says so."""
+
+    changes_unseen = True
+
+    def apply(self, seen):
+        return super().apply(seen) + "\ntouch made"
+
+
+@dataclass(frozen=True)
+class Starter(Thing):
+    """A thing whose change makes it unnecessary to ring."""
+
+    def settles(self, seen):
+        return (RING.name,)
+
+
+class Host:
+    """A shell on the folder; `batches` has how many steps each had, and with *dies* it is gone as that step begins."""
+
+    def __init__(self, folder):
+        self.folder, self.batches, self.dies, self.others = folder, [], None, 0
+
+    def batch(self, steps, stop=False, on_answer=None, on_line=None, first=""):
+        self.batches.append(len(steps))
+        answers = []
+        for step in steps:
+            if self.dies and self.dies in step and "set -e" in step:
+                break
+            if stop and answers and answers[-1].status != 0:
+                answers.append(Answer(None, "", ""))
+            else:
+                script = f"{first}\n({step}\n)"
+                done = subprocess.run(["/bin/sh", "-c", script], cwd=self.folder, capture_output=True, text=True)
+                answers.append(Answer(done.returncode, done.stdout, done.stderr))
+        for number, answer in enumerate(answers):  # all was sent before the first answer came
+            for line in answer.out.splitlines() if on_line else ():
+                on_line(line)
+            if on_answer:
+                on_answer(number, answer)
+        if len(answers) < len(steps):
+            raise ConnectionLost("the connection ended in the middle")
+        return answers
+
+    @property
+    def traces(self):
+        """What was changed and run, in order."""
+        path = self.folder / "traces"
+        return path.read_text().split() if path.exists() else []
+
+    @property
+    def owed(self):
+        """The names of the handlers that are noted as owed."""
+        folder = self.folder / "state/owed"
+        return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+    def has(self, **things):
+        """Let these things be there, in this state."""
+        for name, word in things.items():
+            (self.folder / name.replace("_", "-")).write_text(f"{word}\n")
+
+    def run(self, *parts, dry=False):
+        """Converge these parts, and return the report; `report.error` is what it ended with."""
+        self.batches.clear()
+        report = Report("web")
+        try:
+            Plan(self, parts, report).converge(dry)
+        except (Stop, ConnectionLost) as error:
+            report.error = str(error)
+        return report
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    for name in ("LIST_OWED", "LOCK"):
+        monkeypatch.setattr(planning, name, getattr(planning, name).replace(base.STATE, f"{tmp_path}/state"))
+    for module in (base, planning):
+        monkeypatch.setattr(module, "STATE", f"{tmp_path}/state")
+    return Host(tmp_path)
+
+
+def owe(host, handler):
+    """Let an earlier run have left *handler*."""
+    subprocess.run(["/bin/sh", "-c", handler.owe()], cwd=host.folder, check=True)
+
+
+def rows(report):
+    """Return what became of each resource, without the kind's name."""
+    return [(entry.resource.removeprefix("Thing "), entry.status) for entry in report.entries]
+
+
+A, B, C = Thing("a"), Thing("b"), Thing("c")
+
+
+# -- nothing to do, and all to do
+
+
+def test_what_is_as_wanted_is_one_batch_and_no_change(host):
+    host.has(a="on", b="on")
+    report = host.run(A, B)
+    assert rows(report) == [("a", "ok"), ("b", "ok")] and report.ok
+    assert host.batches == [3] and host.traces == []  # the list of what is owed, and two probes
+
+
+def test_changes_are_made_in_the_order_in_which_they_were_yielded(host):
+    report = host.run(C, A, B)
+    assert host.traces == ["c", "a", "b"] and rows(report) == [("c", "changed"), ("a", "changed"), ("b", "changed")]
+    assert host.batches == [4, 1, 3, 3]  # observe, be alone, change, look again
+
+
+def test_only_what_differs_is_changed_and_reported_in_place(host):
+    host.has(a="on", b="off", c="on")
+    report = host.run(A, B, C)
+    assert host.traces == ["b"] and rows(report) == [("a", "ok"), ("b", "changed"), ("c", "ok")]
+    assert host.batches == [4, 1, 1, 1]
+
+
+def test_a_second_run_changes_nothing(host):
+    host.run(A, Unseen("u"), Thing("late", needs="made"))
+    assert [status for _, status in rows(host.run(A, Unseen("u"), Thing("late", needs="made")))] == ["ok"] * 3
+    assert host.batches == [4]
+
+
+def test_each_entry_knows_its_task(host):
+    report = host.run(Section("first"), A, Section("second"), B, C)
+    assert [(entry.task, entry.resource) for entry in report.entries] == [
+        ("first", "Thing a"),
+        ("second", "Thing b"),
+        ("second", "Thing c"),
+    ]
+
+
+def test_what_follows_a_task_inside_another_is_the_others_again(host):
+    report = host.run(Section("full"), A, Section("part"), B, Section(), C)
+    assert [entry.task for entry in report.entries] == ["full", "part", "full"]
+
+
+def test_a_change_is_reported_with_its_difference(host):
+    host.has(a="off")
+    [entry] = host.run(A).entries
+    assert "-state: off" in entry.diff and "+state: on" in entry.diff
+
+
+def test_an_empty_plan_is_fine(host):
+    assert host.run().ok
+
+
+# -- dry
+
+
+def test_a_dry_run_changes_nothing_and_names_every_change_and_restart(host):
+    host.has(a="on", b="off")
+    report = host.run(A, Thing("b", notify=RING), Thing("c", notify=SING), Thing("x", needs="made"), dry=True)
+    assert rows(report) == [
+        *(("a", "ok"), ("b", "would change"), ("c", "would change"), ("x", "unknown")),
+        *(("ring it", "would change"), ("sing it", "would change")),
+    ]
+    assert "+state: on" in report.entries[1].diff
+    assert host.batches == [5] and sorted(path.name for path in host.folder.iterdir()) == ["a", "b"]
+
+
+def test_a_dry_run_names_what_an_earlier_run_left_and_not_what_a_start_settles(host):
+    owe(host, SING)
+    report = host.run(Thing("b", notify=RING), Starter("s"), dry=True)
+    assert [row for row in rows(report) if row[0].endswith(" it")] == [("sing it", "would change")]
+    assert host.owed == ["sing it"] and host.traces == []
+
+
+# -- changes whose effects are unseen
+
+
+def test_after_an_unseen_change_all_that_follows_is_asked_again_in_one_batch(host):
+    report = host.run(A, Unseen("u"), B, Thing("x", needs="made"), Thing("y", needs="made"))
+    assert host.batches == [6, 1, 2, 3, 3, 5]  # observe, be alone, a and u, look at b x y, change them, look at all
+    assert [status for _, status in rows(report)] == ["changed"] * 5
+    assert host.traces == ["a", "u", "b", "x", "y"]
+
+
+def test_each_unseen_change_ends_a_stretch(host):
+    host.run(Unseen("u"), A, Unseen("v"), B)
+    assert host.batches == [5, 1, 1, 3, 2, 1, 1, 4]
+    assert host.traces == ["u", "a", "v", "b"]
+
+
+def test_an_unseen_kind_that_needs_no_change_costs_nothing(host):
+    host.has(u="on", made="x")
+    host.run(Unseen("u"), A, Thing("x", needs="made"))
+    assert host.batches == [4, 1, 2, 2]
+
+
+def test_what_an_unseen_change_has_mended_already_is_left_alone(host):
+    @dataclass(frozen=True)
+    class Installer(Unseen):
+        def apply(self, seen):
+            return super().apply(seen) + "\necho on >b"
+
+    report = host.run(Installer("u"), B)
+    assert host.traces == ["u"] and [status for _, status in rows(report)] == ["changed", "ok"]
+
+
+def test_what_is_unknown_is_asked_again_after_any_change_before_it(host):
+    report = host.run(Thing("made"), Thing("x", needs="made"))
+    assert rows(report) == [("made", "changed"), ("x", "changed")]
+
+
+def test_what_is_unknown_until_a_handler_ran_is_asked_again_after_the_flush(host):
+    making = Handler("make it", "touch made")
+    report = host.run(Thing("a", notify=making), Flush(), Thing("x", needs="made"))
+    assert [row for row in rows(report) if row[0] == "x"] == [("x", "changed")]
+
+
+@pytest.mark.parametrize("before", [[], [Unseen("u")], [A]])
+def test_what_stays_unknown_is_an_error_and_what_follows_is_not_touched(host, before):
+    report = host.run(*before, Thing("x", needs="never"), B)
+    assert rows(report)[-1] == ("x", "failed") and not report.ok
+    assert host.traces == [thing.name for thing in before]
+
+
+# -- what must not be touched
+
+
+def test_nothing_is_changed_where_anything_must_not_be_touched_and_all_of_it_is_told(host):
+    host.has(b="foreign", c="foreign")
+    report = host.run(A, B, C)
+    assert rows(report) == [("b", "failed"), ("c", "failed")] and "Nothing was changed" in report.error
+    assert host.batches == [4] and host.traces == []
+
+
+def test_what_turns_out_foreign_later_ends_the_run_before_its_stretch(host):
+    @dataclass(frozen=True)
+    class Installer(Unseen):
+        def apply(self, seen):
+            return super().apply(seen) + "\necho foreign >x"
+
+    report = host.run(Installer("u"), A, Thing("x"))
+    assert host.traces == ["u"] and rows(report)[-1] == ("x", "failed") and "Nothing was changed" not in report.error
+
+
+# -- handlers
+
+
+def test_equal_handlers_run_once_after_all_changes(host):
+    report = host.run(Thing("a", notify=RING), Thing("b", notify=SING), Thing("c", notify=RING))
+    assert host.traces == ["a", "b", "c", "ring", "sing"] and host.owed == []
+    assert rows(report)[-2:] == [("ring it", "changed"), ("sing it", "changed")]
+    assert host.batches == [4, 1, 3, 5]  # the handlers and the last look are one batch
+
+
+def test_a_handler_of_what_did_not_change_does_not_run(host):
+    host.has(a="on")
+    host.run(Thing("a", notify=RING), B)
+    assert host.traces == ["b"]
+
+
+def test_a_flush_runs_what_is_owed_so_far(host):
+    host.run(Thing("a", notify=RING), Flush(), Thing("b", notify=RING), Thing("c", notify=SING))
+    assert host.traces == ["a", "ring", "b", "c", "ring", "sing"]
+
+
+def test_a_flush_with_nothing_owed_costs_nothing(host):
+    host.has(a="on")
+    host.run(Flush(), Thing("a", notify=RING), Flush())
+    assert host.batches == [2]
+
+
+def test_a_start_settles_the_restart_that_was_owed(host):
+    host.run(Thing("a", notify=RING), Starter("s"))
+    assert host.traces == ["a", "s"] and host.owed == []
+
+
+def test_a_start_does_not_settle_a_restart_that_comes_after_it(host):
+    host.run(Starter("s"), Thing("a", notify=RING))
+    assert host.traces == ["s", "a", "ring"]
+
+
+def test_what_an_earlier_run_left_is_paid_though_nothing_changes(host):
+    host.has(no_b="x")
+    assert not host.run(Thing("a", notify=RING), B).ok
+    assert host.traces == ["a"] and host.owed == ["ring it"]
+    host.has(b="on")
+    report = host.run(Thing("a", notify=RING), B)
+    assert rows(report) == [("a", "ok"), ("b", "ok"), ("ring it", "changed")]
+    assert host.traces == ["a", "ring"] and host.owed == []
+
+
+def test_what_another_task_left_is_paid_too(host):
+    owe(host, SING)
+    host.has(a="on")
+    host.run(A)
+    assert host.traces == ["sing"] and host.owed == []
+
+
+def test_a_handler_that_fails_is_an_error_and_is_tried_again_by_the_next_run(host):
+    host.has(no_ring="x")
+    report = host.run(Thing("a", notify=RING))
+    assert rows(report) == [("a", "changed"), ("ring it", "failed")] and "not taken it up" in report.error
+    assert host.owed == ["ring it"]
+    (host.folder / "no-ring").unlink()
+    assert host.run(Thing("a", notify=RING)).ok and host.owed == []
+
+
+def test_a_handler_that_fails_hides_nothing_of_the_others(host):
+    host.has(no_ring="x")
+    report = host.run(Thing("a", notify=RING), Thing("b", notify=SING))
+    assert rows(report)[-2:] == [("ring it", "failed"), ("sing it", "changed")] and host.owed == ["ring it"]
+
+
+def test_what_another_task_left_and_cannot_be_done_fails_nobody_else_and_stays_owed(host, capsys):
+    owe(host, RING)
+    host.has(a="on", no_ring="x")
+    report = host.run(A)
+    assert rows(report) == [("a", "ok"), ("ring it", "warning")] and report.ok and not report.error
+    assert "earlier run" in capsys.readouterr().out and host.owed == ["ring it"]
+
+
+def test_what_was_left_and_is_owed_again_is_this_runs_own(host):
+    owe(host, RING)
+    host.has(no_ring="x")
+    assert rows(host.run(Thing("a", notify=RING)))[-1] == ("ring it", "failed")
+
+
+def test_what_was_left_is_done_as_the_settings_want_it_now(host):
+    owe(host, Handler(RING.name, "echo old >>traces"))
+    host.has(a="on")
+    host.run(Thing("a", notify=RING))
+    assert host.traces == ["ring"] and host.owed == []
+
+
+def test_what_only_asks_pays_nothing(host):
+    owe(host, RING)
+    assert rows(host.run(Check("memory", "echo 1", lambda output: ("", "")))) == [("Check memory", "ok")]
+    assert host.batches == [2] and host.traces == [] and host.owed == ["ring it"]
+
+
+def test_a_change_that_failed_owes_its_handler_all_the_same(host):
+    host.has(no_a="x")
+    host.run(Thing("a", notify=RING))
+    assert host.traces == [] and host.owed == ["ring it"]  # it may have come half way
+
+
+# -- the last look
+
+
+def test_a_change_in_vain_is_an_error(host):
+    host.has(in_vain_a="x")
+    report = host.run(A, B)
+    assert rows(report) == [("a", "changed"), ("b", "changed"), ("a", "failed")] and "again" in report.error
+
+
+def test_a_change_of_which_nothing_can_be_known_afterwards_is_an_error(host):
+    host.has(needed="x")
+    report = host.run(Thing("a", needs="needed"), Unseen("u", notify=Handler("spoil", "rm needed")))
+    assert rows(report)[-1] == ("a", "failed")
+
+
+# -- failures
+
+
+def test_the_first_failure_ends_the_run_and_what_was_not_reached_is_told(host, capsys):
+    host.has(c="on", no_b="x")
+    report = host.run(Section("one"), A, B, Section("two"), C, Thing("d"))
+    assert rows(report) == [("a", "changed"), ("b", "failed")] and host.traces == ["a"]
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "not reached" in line]
+    assert line.split() == ["web", "two", "not", "reached", "Thing", "c,", "Thing", "d"]
+    assert "run the same command again" in report.error
+
+
+def test_the_next_run_goes_on_where_this_one_ended(host):
+    host.has(no_b="x")
+    host.run(A, B, C)
+    (host.folder / "no-b").unlink()
+    assert [status for _, status in rows(host.run(A, B, C))] == ["ok", "changed", "changed"]
+
+
+def test_a_step_that_fails_says_so_in_its_own_words(host, capsys):
+    @dataclass(frozen=True)
+    class Failing(Thing):
+        def apply(self, seen):
+            return "echo no disk >&2; false; echo never"
+
+    host.run(Failing("f"))
+    shown = capsys.readouterr().out
+    assert "apply failed: no disk" in shown and "never" not in shown
+
+
+@pytest.mark.parametrize("probe", ["echo oops >&2; exit 1", "echo oops; exit 70"])
+def test_a_probe_that_fails_names_its_resource(host, capsys, probe):
+    @dataclass(frozen=True)
+    class Broken(Thing):
+        def probe(self):
+            return probe
+
+    report = host.run(A, Broken("x"))
+    assert rows(report) == [("Broken x", "failed")] and "probe failed: oops" in capsys.readouterr().out
+    assert host.traces == []
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, IndexError])
+def test_an_answer_that_makes_no_sense_names_its_resource_and_is_not_shown(host, capsys, error):
+    @dataclass(frozen=True)
+    class Odd(Thing):
+        def parse(self, output):
+            raise error(output)
+
+    host.has(x="hush")
+    report = host.run(A, Odd("x"))
+    shown = capsys.readouterr().out + report.error
+    assert rows(report) == [("Odd x", "failed")] and "makes no sense" in shown and "hush" not in shown
+    assert host.traces == []
+
+
+def test_a_lost_connection_tells_what_it_cut_off_and_what_was_not_reached_and_leaves_the_handler_owed(host, capsys):
+    host.dies = "no-b"
+    report = host.run(Thing("a", notify=RING), B, C)
+    assert rows(report) == [("a", "changed"), ("b", "failed")] and "ended in the middle" in report.error
+    assert re.search(r"not reached +Thing c\n", capsys.readouterr().out)
+    assert host.owed == ["ring it"]
+
+
+def test_a_long_step_that_was_cut_off_is_said_to_go_on(host, capsys):
+    @dataclass(frozen=True)
+    class Slow(Thing):
+        slow = True
+
+    host.dies = "no-s"
+    host.run(Slow("s"))
+    assert "goes on by itself" in capsys.readouterr().out
+
+
+# -- what is told besides
+
+
+def test_a_warning_is_no_failure(host, capsys):
+    @dataclass(frozen=True)
+    class Warned(Thing):
+        def parse(self, output):
+            return {"state": "on", "warning": "little memory"}
+
+    report = host.run(Warned("x"))
+    assert rows(report) == [("Warned x", "warning")] and report.ok and "little memory" in capsys.readouterr().out
+
+
+def test_a_notice_is_kept_for_the_end_and_only_after_a_change(host):
+    @dataclass(frozen=True)
+    class Noticed(Thing):
+        def notice(self):
+            return "remember this"
+
+    assert host.run(Noticed("x")).notices == ["remember this"]
+    assert host.run(Noticed("x")).notices == []
+
+
+# -- resources that become one
+
+
+def test_packages_of_all_tasks_become_one_in_the_place_of_the_first(host):
+    plan = Plan(host, [Package("a"), A, Section("two"), Package("b", "a"), B], Report("web"))
+    assert [item.resource for item in plan.items] == [Package("a", "b"), A, B]
+
+
+def test_the_same_resource_twice_is_one(host):
+    plan = Plan(host, [A, B, Section("two"), Thing("a"), Thing("a", "off")], Report("web"))
+    assert [item.resource for item in plan.items] == [A, B, Thing("a", "off")]
+
+
+# -- two runs at the same time
+
+
+@pytest.fixture
+def other_run(host):
+    """Return the lock of another run on the host, which it holds."""
+    (host.folder / "state").mkdir()
+    with (host.folder / "state/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
+
+
+def test_a_run_waits_for_another_and_then_looks_again(host, other_run, capsys):
+    def end():
+        host.has(a="on")
+        fcntl.flock(other_run, fcntl.LOCK_UN)
+
+    threading.Timer(0.1, end).start()
+    report = host.run(A, B)
+    assert rows(report) == [("a", "ok"), ("b", "changed")] and host.traces == ["b"]
+    assert "another run is changing this host" in capsys.readouterr().out
+
+
+def test_what_the_other_run_made_foreign_is_refused(host, other_run):
+    def end():
+        host.has(a="foreign")
+        fcntl.flock(other_run, fcntl.LOCK_UN)
+
+    threading.Timer(0.1, end).start()
+    assert rows(host.run(A, B)) == [("a", "failed")] and host.traces == []
+
+
+def test_a_run_does_not_wait_for_ever(host, other_run, monkeypatch):
+    assert "-w 600" in planning.LOCK
+    monkeypatch.setattr(planning, "LOCK", planning.LOCK.replace("-w 600", "-w 0.05"))
+    report = host.run(A)
+    assert "Another run" in report.error and host.traces == []
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_a_run_that_changes_nothing_waits_for_nobody(host, other_run, dry):
+    host.has(a="on")
+    assert host.run(A, *([B] if dry else []), dry=dry).ok
+    assert host.traces == []

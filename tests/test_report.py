@@ -1,0 +1,194 @@
+"""What a run tells: its lines, the last one of each host, and the JSON."""
+
+import io
+import json
+import os
+import re
+import sys
+
+import pytest
+
+from fabfile.kit import report as module
+from fabfile.kit.report import CHANGED, FAILED, OK, UNKNOWN, WARNING, WOULD, Progress, Report, say, write_json
+from fabfile.kit.resources import Package
+
+
+def report(*statuses, **options):
+    """Return a report of the host web with an entry for each status."""
+    made = Report("web", **options)
+    for number, status in enumerate(statuses):
+        made.add("task", f"File /{number}", status)
+    return made
+
+
+def last_line(made, capsys):
+    capsys.readouterr()
+    made.recap()
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+# -- JSON
+
+
+def test_the_json_is_as_the_design_says(tmp_path):
+    one, two = Report("root@web", round_trips=3, seconds=1.23456), Report("db")
+    one.add("harden-ssh", "Package openssh-server", OK, 0.00049)
+    one.add("harden-ssh", "File /etc/x", CHANGED, 1.5, "-a\n+b")
+    one.add("firewall", "UfwRule 80", WOULD, 0, "+state: allowed")
+    one.add("firewall", "UfwEnabled", UNKNOWN)
+    one.add("verify", "login", FAILED, detail="no")
+    one.add("verify", "Check memory", WARNING, detail="little")
+    write_json(tmp_path / "r.json", [one, two])
+    text = (tmp_path / "r.json").read_text()
+    first, second = json.loads(text)["hosts"]
+    assert text.endswith("\n") and list(json.loads(text)) == ["hosts"]
+    tasks = first.pop("tasks")
+    assert first.pop("error", "") == ""
+    assert first == {
+        "host": "root@web",
+        "ok": 2,
+        "changed": 1,
+        "failed": 1,
+        "unknown": 1,
+        "would_change": 1,
+        "round_trips": 3,
+        "seconds": 1.235,
+    }
+    assert [task["task"] for task in tasks] == ["harden-ssh", "firewall", "verify"]
+    assert tasks[0]["resources"] == [
+        {"resource": "Package openssh-server", "status": "ok", "seconds": 0.0, "diff": ""},
+        {"resource": "File /etc/x", "status": "changed", "seconds": 1.5, "diff": "-a\n+b"},
+    ]
+    assert [row["status"] for task in tasks for row in task["resources"]][2:] == [
+        "would change",
+        "unknown",
+        "failed",
+        "warning",
+    ]
+    assert second["host"] == "db" and second["tasks"] == [] and second["failed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("statuses", "error"), [((), "no connection"), ((FAILED,), ""), ((FAILED,), "Mend that"), ((OK,), "x")]
+)
+def test_a_host_that_failed_has_at_least_one_failure_and_it_is_a_number(statuses, error):
+    made = report(*statuses, error=error)
+    assert not made.ok and made.as_dict()["failed"] == 1 and type(made.as_dict()["failed"]) is int
+
+
+def test_the_json_may_hold_any_text(tmp_path):
+    made = Report("web")
+    made.add("task", "File /ü \udcff", CHANGED, diff="日本\x00\udcff")
+    write_json(tmp_path / "r.json", [made])
+    [host] = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["hosts"]
+    assert host["tasks"][0]["resources"][0]["diff"].startswith("日本\x00")
+
+
+def test_counts_of_several_failures_are_told_as_they_are():
+    assert report(FAILED, FAILED, FAILED, error="x").as_dict()["failed"] == 3
+
+
+# -- the last line
+
+
+def test_the_last_line_is_as_the_design_says(capsys):
+    made = report(*[OK] * 41, round_trips=1, seconds=0.8)
+    assert last_line(made, capsys) == "web  ok=41 changed=0 failed=0  1 round trip, 0.8 s"
+
+
+def test_the_last_line_counts_what_else_there_was(capsys):
+    made = report(OK, WARNING, CHANGED, WOULD, WOULD, UNKNOWN, round_trips=2, seconds=61.25)
+    assert last_line(made, capsys) == "web  ok=2 changed=1 failed=0 would_change=2 unknown=1  2 round trips, 61.2 s"
+
+
+def test_a_host_that_was_never_reached_has_failed(capsys):
+    made = Report("web", error="web port 22 refuses connections")
+    made.recap()
+    shown = capsys.readouterr()
+    assert shown.err == "web  web port 22 refuses connections\n"
+    assert shown.out == "web  ok=0 changed=0 failed=1  0 round trips, 0.0 s\n"
+
+
+# -- the lines
+
+
+def test_each_line_can_be_found_by_host_task_and_status(capsys):
+    made = Report("web")
+    made.add("harden-ssh", "File /etc/x", CHANGED, 1.26)
+    made.add("full-setup", "Check memory", WARNING, detail="little")
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"web  harden-ssh +changed +File /etc/x  1\.3 s", first)
+    assert re.fullmatch(r"web  full-setup +warning +Check memory: little", second)
+
+
+@pytest.mark.parametrize(("verbose", "status", "shown"), [(0, CHANGED, 0), (1, CHANGED, 1), (0, WOULD, 1), (0, OK, 0)])
+def test_a_difference_is_shown_where_it_was_asked_for(capsys, verbose, status, shown):
+    Report("web", verbose=bool(verbose)).add("task", "File /x", status, diff="-old\n+new")
+    assert ("    -old\n    +new\n" in capsys.readouterr().out) == bool(shown)
+
+
+def test_a_notice_is_told_once(capsys):
+    made = report(notices=["The password is now: x"])
+    made.recap()
+    made.recap()
+    assert capsys.readouterr().out.count("The password is now: x") == 1
+
+
+def test_there_is_no_colour_where_there_is_no_terminal(capsys):
+    report(OK, CHANGED, FAILED, error="x").recap()
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.out + shown.err
+
+
+class Terminal(io.StringIO):
+    """A terminal of 80 columns."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Return a function that makes standard output a terminal and returns what will be written to it."""
+
+    def use():
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        monkeypatch.setattr(module.os, "get_terminal_size", lambda *_: os.terminal_size((80, 25)))
+        monkeypatch.setattr(sys, "stdout", Terminal())
+        return sys.stdout.getvalue
+
+    return use
+
+
+def test_there_is_colour_on_a_terminal(terminal):
+    shown = terminal()
+    report(CHANGED)
+    assert "\x1b[33mchanged" in shown()
+
+
+def test_there_is_no_colour_on_a_terminal_where_that_is_unwanted(terminal, monkeypatch):
+    shown = terminal()
+    monkeypatch.setenv("NO_COLOR", "1")
+    report(CHANGED)
+    assert "\x1b[33m" not in shown()
+
+
+def test_bytes_that_are_no_text_do_not_break_a_line(capsys):
+    say("byte \udcff")
+    assert capsys.readouterr().out == "byte ?\n"
+
+
+def test_a_long_step_is_announced_by_one_plain_line(capsys):
+    progress = Progress(Report("web"), "install-apache", Package("apache2"))
+    progress("pmstatus:apache2:50.0:Unpacking apache2")
+    assert re.fullmatch(r"web  install-apache +running +Package apache2\n", capsys.readouterr().out)
+
+
+def test_a_long_step_shows_on_a_terminal_how_it_advances_in_one_line(terminal):
+    shown = terminal()
+    progress = Progress(Report("web"), "install-apache", Package("apache2"))
+    progress("pmstatus:apache2:50.0:Unpacking " + "x" * 500)
+    assert "50 %" in shown() and "\n" not in shown()
+    assert max(len(part) for part in re.split(r"\r\x1b\[K", shown())) < 80
+    report(CHANGED)
+    assert re.search(r"\r\x1b\[Kweb  task .*\n$", shown())

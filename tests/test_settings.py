@@ -1,0 +1,461 @@
+"""Settings: defaults, files, environment and flags; and what is wrong is said before any connection, with status 2."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import fabric
+import pytest
+from invoke.util import yaml
+
+from fabfile import create_user, firewall, full_setup
+from fabfile.kit.settings import Invalid, Schema
+from fabfile.options import RULES, schema
+
+REPOSITORY = Path(__file__).parents[1]
+FAB = Path(sys.executable).parent / "fab"
+DEFAULTS = yaml.safe_load(schema.text)["remote_jupyter"]
+DOTTED = [f"{group}.{name}" for group, values in DEFAULTS.items() for name in values]
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIC59LAOpUHriZez1tTVohaUzk6ICnSQTlJlyZaGiWu/G ada@laptop"
+
+
+@pytest.fixture(autouse=True)
+def nothing_given(monkeypatch):
+    """Let no setting of whoever runs the tests in."""
+    for name in os.environ:
+        if name.startswith(("FABRIC_", "INVOKE_", "JUPYTER_", "USER_PASSWORD", "SUDO_PASSWORD")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def given(tmp_path):
+    """Return a context with the settings of a file, as `fab -f` makes one: `given("user: {name: ada}")`."""
+
+    def make(text="{}"):
+        path = tmp_path / "settings.yml"
+        path.write_text("remote_jupyter:\n" + "\n".join(f"  {line}" for line in text.splitlines()))
+        config = fabric.Config(lazy=True, runtime_path=str(path))
+        config.load_runtime()
+        return SimpleNamespace(config=config)
+
+    return make
+
+
+def value(settings, dotted):
+    group, name = dotted.split(".")
+    return getattr(getattr(settings, group), name)
+
+
+def tree(dotted, item):
+    """Return settings with one value, as YAML."""
+    group, name = dotted.split(".")
+    return yaml.safe_dump({group: {name: item}}, allow_unicode=True, width=1000)
+
+
+# -- the file of defaults
+
+
+def test_the_defaults_are_valid_and_each_has_a_rule(given):
+    assert sorted(RULES) == sorted(DOTTED)
+    settings = schema.load(given())
+    assert settings.user.name == DEFAULTS["user"]["name"] and settings.jupyter.port == 8888
+    assert all(isinstance(value(settings, dotted), type(RULES[dotted](value(settings, dotted)))) for dotted in DOTTED)
+
+
+@pytest.mark.parametrize("dotted", DOTTED)
+def test_each_setting_has_a_comment_above_it_that_is_its_help(dotted):
+    _, name = dotted.split(".")
+    lines = [line for line in schema.help(dotted).splitlines() if line]
+    assert lines and len(schema.help(dotted)) > 15
+    above = re.findall(rf"^    # (.*)\n    {name}:", schema.text, re.M)
+    assert schema.help(dotted) in above
+
+
+def test_the_settings_that_the_project_promises_are_there():
+    promised = """
+        user.name user.sudo user.shell user.authorized_keys ssh.password_authentication ssh.permit_root_login
+        firewall.enabled firewall.allow python.distribution python.version python.prefix python.url
+        python.sha256 python.accept_terms python.packages jupyter.access jupyter.interface jupyter.port
+        jupyter.base_url jupyter.notebook_dir jupyter.runner apache.modules tls.issuer tls.domain tls.email
+        tls.acme_server tls.days tls.certificate tls.key
+    """
+    assert set(promised.split()) <= set(DOTTED)
+
+
+# -- precedence
+
+
+def test_a_file_wins_over_the_defaults_and_leaves_the_rest(given):
+    settings = schema.load(given("user: {name: grace}"))
+    assert settings.user.name == "grace" and settings.user.sudo is True
+
+
+def test_the_environment_wins_over_a_file(given, monkeypatch):
+    monkeypatch.setenv("FABRIC_REMOTE_JUPYTER_USER_NAME", "env")
+    assert schema.load(given("user: {name: file, shell: /bin/sh}")).user.name == "env"
+    assert schema.load(given("user: {name: file, shell: /bin/sh}")).user.shell == "/bin/sh"
+
+
+def test_a_flag_wins_over_the_environment(given, monkeypatch):
+    monkeypatch.setenv("FABRIC_REMOTE_JUPYTER_USER_NAME", "env")
+    assert create_user.settings(given("user: {name: file}"), {"user": "flag"}).user.name == "flag"
+    assert create_user.settings(given("user: {name: file}"), {"user": None}).user.name == "env"
+
+
+def test_a_switch_that_is_on_is_turned_off_by_its_flag_and_by_nothing_else(given):
+    assert create_user.settings(given(), {"no_sudo": True}).user.sudo is False
+    assert create_user.settings(given(), {"no_sudo": False}).user.sudo is True
+    assert create_user.settings(given("user: {sudo: false}"), {"no_sudo": False}).user.sudo is False
+
+
+@pytest.mark.parametrize(("text", "ports"), [("8080", (8080,)), ("8080, 9090", (8080, 9090)), ("", ())])
+def test_a_list_may_come_from_the_environment_or_a_flag_with_commas(given, monkeypatch, text, ports):
+    assert firewall.settings(given("firewall: {allow: [1, 2]}"), {"allow": text}).firewall.allow == ports
+    monkeypatch.setenv("FABRIC_REMOTE_JUPYTER_FIREWALL_ALLOW", text)
+    assert schema.load(given("firewall: {allow: [1, 2]}")).firewall.allow == ports
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("false", False), ("no", False), ("0", False), ("true", True), ("YES", True)]
+)
+def test_a_switch_in_the_environment_means_what_it_says(given, monkeypatch, text, meant):
+    monkeypatch.setenv("FABRIC_REMOTE_JUPYTER_FIREWALL_ENABLED", text)
+    assert schema.load(given()).firewall.enabled is meant
+
+
+def test_one_load_does_not_change_the_next(given):
+    schema.load(given("user: {name: file}"), {"user.shell": "/bin/sh"})
+    settings = schema.load(given())
+    assert (settings.user.name, settings.user.shell) == (DEFAULTS["user"]["name"], "")
+
+
+# -- unknown keys
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("user: {nam: ada}", ("remote_jupyter.user.nam:", "did you mean name?")),
+        ("usr: {name: ada}", ("remote_jupyter.usr:", "did you mean user?")),
+        ("jupyter: {baseurl: /x}", ("remote_jupyter.jupyter.baseurl:", "did you mean base_url?")),
+        ("zzzz: 1", ("remote_jupyter.zzzz:", "known are user, ssh, firewall")),
+        ("user: ada", ("remote_jupyter.user: 'ada'", "name", "shell")),
+        ("user:", ("remote_jupyter.user: None", "name", "shell")),
+        ("user: [name]", ("remote_jupyter.user: ['name']", "name", "shell")),
+        ("user: {name: {first: ada}}", ("remote_jupyter.user.name:", "{'first': 'ada'}")),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(given, text, said):
+    with pytest.raises(Invalid) as caught:
+        schema.load(given(text))
+    assert all(words in str(caught.value) for words in said), caught.value
+
+
+def test_a_key_that_is_a_number_is_refused():
+    with pytest.raises(Invalid, match="remote_jupyter.user.1: there is no such setting"):
+        schema.load(SimpleNamespace(config={"remote_jupyter": {"user": {1: "ada"}}}))
+
+
+def test_an_unknown_variable_is_refused_with_the_nearest_known_one(given, monkeypatch):
+    monkeypatch.setenv("FABRIC_REMOTE_JUPYTER_USER_NAM", "ada")
+    with pytest.raises(Invalid, match="FABRIC_REMOTE_JUPYTER_USER_NAM: .*FABRIC_REMOTE_JUPYTER_USER_NAME"):
+        schema.load(given())
+
+
+# -- values
+
+
+BAD = {
+    "user.name": ["root", "", "Ada", "1ada", "a b", "a" * 32, "ada;id", "../x", "ada\n", None, ["ada"], True, "ünï"],
+    "user.home": ["relative", "/", "/a/../b", "/a b", "/a:b", "/a/", "//a", "/a\nb", "/a%b"],
+    "user.shell": ["bash", "/bin/ba sh", "/bin/sh;id", ["/bin/sh"]],
+    "user.adopt": ["maybe", None],
+    "user.sudo": ["maybe", "", 2, None, [True]],
+    "user.authorized_keys": [["a\nb"], [""], [True], [["x"]]],
+    "ssh.password_authentication": ["perhaps", None],
+    "ssh.permit_root_login": ["without-password", "maybe", "", None, 0, ["no"]],
+    "firewall.enabled": ["sometimes"],
+    "firewall.allow": ["http", "0", "65536", "-1", "80 81", [70000], [True], 3.5, {"a": 1}, "80,,81"],
+    "apt.lock_timeout": ["soon", -1, 3601, True, None, 1.5],
+    "python.distribution": ["python", "", None],
+    "python.prefix": ["relative", "/a/../b", "/a b", "~ada/x", "/", "/a:b", "~/"],
+    "python.url": ["ftp://x", "file:///x", "https://a b", "x"],
+    "python.sha256": ["abc", "g" * 64, "A" * 64],
+    "python.accept_terms": ["of course"],
+    "python.packages": ["-r x", "--index-url=x", "jupyterlab; rm", "a b c", "git+https://x", "/tmp/x", [None], "==7"],
+    "jupyter.access": ["nginx", "", None],
+    "jupyter.interface": ["labs", "retro", ""],
+    "jupyter.port": [80, 1023, 65536, 0, -1, "eighty", "8888x", 8888.5, "", None, True, [8888], "0x1F90"],
+    "jupyter.base_url": ["jupyter", "", "/a b", "/a//b", "/a?b", "/ä", '/a"b', "/a#b", "//x/", None, "/a\n"],
+    "jupyter.notebook_dir": ["relative", "/a/../b", "/..", "/a/..", "/a\nb", "~", "//a", "/a/"],
+    "jupyter.runner": ["docker", ""],
+    "apache.modules": ["SSL", "mod ssl", "../x", ["ssl;"], [""], "a,,b"],
+    "tls.issuer": ["nobody", "", None],
+    "tls.domain": ["a b", "-a.example", "a..b", "x_y.example", "http://a", "a/b", "a" * 64, "*.a", ["a\nb"], "a:443"],
+    "tls.email": ["ada", "ada@", "a b@c", "@c"],
+    "tls.acme_server": ["ftp://x", "x"],
+    "tls.days": [0, 30, 3651, "many", True, None],
+    "tls.certificate": ["a\nb", ["x"], True],
+    "tls.key": ["a\nb", ["x"]],
+}  # fmt: skip
+GOOD = {
+    "user.name": [("ada", "ada"), ("_x-1", "_x-1"), ("a" * 31, "a" * 31)],
+    "user.home": [("/srv/ada", "/srv/ada"), ("", "")],
+    "user.sudo": [("no", False), ("on", True), (False, False), (1, True)],
+    "user.authorized_keys": [
+        (KEY, (KEY,)),
+        ([f'from="a,b" {KEY}'], (f'from="a,b" {KEY}',)),
+        ([], ()),
+        ("~/.ssh/id.pub", ("~/.ssh/id.pub",)),
+    ],
+    "ssh.permit_root_login": [("no", "no"), (False, "no"), (True, "yes"), ("prohibit-password", "prohibit-password")],
+    "ssh.password_authentication": [("off", False), (True, True)],
+    "firewall.allow": [([80, "81"], (80, 81)), (8080, (8080,)), ("1,65535", (1, 65535)), (None, ())],
+    "python.prefix": [("~/env", "~/env"), ("/opt/jupyter", "/opt/jupyter"), ("", "")],
+    "python.packages": [
+        (["jupyterlab==4.*", "notebook>=7,<8", "a[b,c]~=1.0"], ("jupyterlab==4.*", "notebook>=7,<8", "a[b,c]~=1.0")),
+        ("jupyterlab, notebook", ("jupyterlab", "notebook")),
+    ],
+    "jupyter.port": [(1024, 1024), ("65535", 65535)],
+    "jupyter.base_url": [("/", "/"), ("/a/b/", "/a/b/"), ("/~ada/x.y_z-1", "/~ada/x.y_z-1")],
+    "jupyter.notebook_dir": [("/srv/a b's $x", "/srv/a b's $x"), ("~/ünï", "~/ünï"), ("/a..b/c", "/a..b/c")],
+    "tls.domain": [
+        ("Jupyter.Example.org.", ("jupyter.example.org",)),
+        (["a.example", "2001:DB8::1", "192.0.2.1"], ("a.example", "2001:db8::1", "192.0.2.1")),
+        ("a.example, b.example", ("a.example", "b.example")),
+        ("localhost", ("localhost",)),
+    ],
+    "tls.days": [(31, 31), ("3650", 3650)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dotted", DOTTED)
+def test_a_bad_value_is_refused_by_key_value_and_what_would_be_valid(given, dotted):
+    if dotted == "python.version":
+        return
+    for bad in BAD[dotted]:
+        with pytest.raises(Invalid) as caught:
+            pytest.fail(f"{dotted}: {bad!r} became {value(schema.load(given(tree(dotted, bad))), dotted)!r}")
+        start, _, valid = str(caught.value).partition(" is not valid: ")
+        assert start == f"remote_jupyter.{dotted}: {bad!r}" and valid.strip(), caught.value
+
+
+@pytest.mark.parametrize("dotted", GOOD)
+def test_a_good_value_is_taken_as_it_is_meant(given, dotted):
+    for good, meant in GOOD[dotted]:
+        found = value(schema.load(given(tree(dotted, good))), dotted)
+        assert found == meant and type(found) is type(meant)
+
+
+def test_what_yaml_takes_for_a_switch_is_understood(given):
+    assert (
+        schema.load(given("ssh: {permit_root_login: no, password_authentication: yes}")).ssh.permit_root_login == "no"
+    )
+    assert (
+        schema.load(given("ssh: {permit_root_login: no, password_authentication: yes}")).ssh.password_authentication
+        is True
+    )
+
+
+@pytest.mark.parametrize("dotted", DOTTED)
+def test_no_rule_overlooks_a_newline_at_the_end(dotted):
+    for item in (
+        "x",
+        "/x",
+        "a@b",
+        "8080",
+        "https://x",
+        "a" * 64,
+        str(DEFAULTS[dotted.split(".")[0]][dotted.split(".")[1]]),
+    ):
+        try:
+            assert "\n" not in str(RULES[dotted](item + "\n"))
+        except ValueError:
+            pass
+
+
+def test_a_schema_is_for_any_key_and_knows_nothing_of_jupyter(tmp_path, monkeypatch):
+    path = tmp_path / "defaults.yml"
+    path.write_text("other:\n  a:\n    # What b is.\n    b: 1\n")
+    other = Schema("other", path, {"a.b": int})
+    monkeypatch.setenv("FABRIC_OTHER_A_B", "5")
+    assert other.load(SimpleNamespace(config={})).a.b == 5
+    assert (other.help("a.b"), other.default("a.b"), other.help("a.c")) == ("What b is.", 1, "")
+
+
+def test_each_flag_of_a_task_shows_the_comment_of_its_setting():
+    assert full_setup.help["user"] == schema.help("user.name")
+    assert full_setup.help["base_url"] == schema.help("jupyter.base_url")
+    assert create_user.help["no_sudo"] == f"Turns off: {schema.help('user.sudo')}"
+
+
+# -- the whole command line
+
+
+# What bin/fab does, many times side by side: each command line is a process of its own, but all is imported once.
+MANY = """
+import json, os, signal, sys
+import fabfile
+from fabric.main import program
+
+children = {}
+for name, (argv, env, home) in json.load(sys.stdin).items():
+    children[name] = os.fork()
+    if not children[name]:
+        signal.alarm(10)
+        os.environ.clear()
+        os.environ.update(env)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for number, stream in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{home}/{stream}", os.O_WRONLY | os.O_CREAT), number)
+        sys.argv = argv
+        sys.exit(program.run())
+print(json.dumps({name: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for name, pid in children.items()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def fab(tmp_path_factory):
+    """Run every command line of CASES, and return what each did, and whether anybody knocked at the port meanwhile."""
+    folder = tmp_path_factory.mktemp("cases")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        cases = {}
+        for name, (words, env, files, _) in CASES.items():
+            home = folder / name
+            home.mkdir()
+            for file, text in files.items():
+                (home / file).write_bytes(text.encode() if isinstance(text, str) else text)
+            argv = [str(FAB), *(word.replace("HERE", str(home)).replace("PORT", str(port)) for word in words)]
+            cases[name] = argv, {"HOME": str(home), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"} | env, str(home)
+        given = json.dumps(cases).encode()
+        many = subprocess.run(
+            [sys.executable, "-c", MANY], cwd=REPOSITORY, input=given, stdout=subprocess.PIPE, check=True
+        )
+        listener.setblocking(False)
+        try:
+            listener.accept()
+            visited = True
+        except BlockingIOError:
+            visited = False
+    done = {}
+    for name, status in json.loads(many.stdout).items():
+        out, err = ((folder / name / stream).read_text() for stream in ("out", "err"))
+        done[name] = SimpleNamespace(status=status, out=out, err=err)
+    return SimpleNamespace(done=done, visited=visited, cases=cases)
+
+
+HOST = ("-H", "127.0.0.1:PORT")
+CASES = {
+    # name: words, environment, files, what is said
+    "flag": ((*HOST, "create-user", "--user", "root"), {}, {}, ("remote_jupyter.user.name: 'root'", "other than root")),
+    "flag-of-a-later-task": (
+        (*HOST, "install-apache", "configure-jupyter", "--port", "80"),
+        {},
+        {},
+        ("remote_jupyter.jupyter.port: '80'", "from 1024 to 65535"),
+    ),
+    "environment": (
+        (*HOST, "full-setup"),
+        {"FABRIC_REMOTE_JUPYTER_TLS_DAYS": "5"},
+        {},
+        ("tls.days: '5'", "from 31 to 3650"),
+    ),
+    "unknown-variable": (
+        (*HOST, "full-setup"),
+        {"FABRIC_REMOTE_JUPYTER_TLS_DAY": "5"},
+        {},
+        ("FABRIC_REMOTE_JUPYTER_TLS_DAY:", "FABRIC_REMOTE_JUPYTER_TLS_DAYS"),
+    ),
+    "file": (
+        (*HOST, "-f", "HERE/s.yml", "full-setup"),
+        {},
+        {"s.yml": "remote_jupyter:\n  user:\n    nam: ada\n"},
+        ("remote_jupyter.user.nam:", "did you mean name?"),
+    ),
+    "own-file": (
+        (*HOST, "full-setup"),
+        {},
+        {".fabric.yml": "remote_jupyter: {user: {name: Ada}}\n"},
+        ("remote_jupyter.user.name: 'Ada'", "small letters"),
+    ),
+    "list-in-file-and-environment": (
+        (*HOST, "-f", "HERE/s.yml", "firewall"),
+        {"FABRIC_REMOTE_JUPYTER_FIREWALL_ALLOW": "80,http"},
+        {"s.yml": "remote_jupyter: {firewall: {allow: [1]}}\n"},
+        ("remote_jupyter.firewall.allow: '80,http'", "whole number"),
+    ),
+    "file-that-is-no-yaml": ((*HOST, "-f", "HERE/s.yml", "full-setup"), {}, {"s.yml": "a: [b\n"}, ("-f ", "s.yml")),
+    "file-of-another-kind": ((*HOST, "-f", "HERE/s.txt", "full-setup"), {}, {"s.txt": "a: b\n"}, ("-f ", "s.txt")),
+    "file-that-is-no-text": (
+        (*HOST, "-f", "HERE/s.yml", "full-setup"),
+        {},
+        {"s.yml": b"a: \xff\xfe\n"},
+        ("-f ", "s.yml"),
+    ),
+    "file-that-is-no-mapping": ((*HOST, "-f", "HERE/s.yml", "full-setup"), {}, {"s.yml": "- a\n"}, ("-f ", "s.yml")),
+    "no-file": ((*HOST, "-f", "HERE/none.yml", "full-setup"), {}, {}, ("-f ", "none.yml", "no such file")),
+    "host-with-a-port-too-high": (("-H", "host:99999", "full-setup"), {}, {}, ("-H host:99999:", "[user@]host[:port]")),
+    "host-with-port-0": (("-H", "host:0", "full-setup"), {}, {}, ("-H host:0:",)),
+    "host-with-a-space": (("-H", "a b", "full-setup"), {}, {}, ("-H a b:",)),
+    "host-without-a-host": (("-H", "@x", "full-setup"), {}, {}, ("-H @x:",)),
+    "host-of-no-letters": (("-H", "a..b", "full-setup"), {}, {}, ("-H a..b:",)),
+    "host-like-an-option": (("-H", "127.0.0.1:PORT,-oProxyCommand=x", "full-setup"), {}, {}, ("-H -oProxyCommand=x:",)),
+    "host-between-two-commas": (("-H", "127.0.0.1:PORT,,x", "full-setup"), {}, {}, ("[user@]host[:port]",)),
+    "no-host": (("full-setup",), {}, {}, ("full", "-H")),
+    "own-certificate-not-named": ((*HOST, "issue-cert", "--issuer", "own"), {}, {}, ("tls.certificate:", "PEM file")),
+    "keys-that-are-none": (
+        (*HOST, "create-user", "--authorized-keys", "HERE/none.pub"),
+        {},
+        {},
+        ("user.authorized_keys:", "none.pub"),
+    ),
+    "private-key": (
+        (*HOST, "create-user", "--authorized-keys", "HERE/id"),
+        {},
+        {"id": "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----\n"},
+        ("user.authorized_keys:", "no public key"),
+    ),
+    "password": (
+        (*HOST, "configure-jupyter"),
+        {"JUPYTER_PASSWORD": "hush\x07"},
+        {},
+        ("JUPYTER_PASSWORD:", "control character"),
+    ),
+    "password-file": (
+        (*HOST, "configure-jupyter"),
+        {"JUPYTER_PASSWORD_FILE": "/none"},
+        {},
+        ("JUPYTER_PASSWORD_FILE=/none:",),
+    ),
+    "report-that-cannot-be-written": (
+        (*HOST, "full-setup", "--report", "HERE/none/r.json"),
+        {},
+        {},
+        ("--report", "none/r.json"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_wrong_request_is_said_at_once_with_status_2(fab, case):
+    done, said = fab.done[case], CASES[case][3]
+    assert done.status == 2, done
+    assert all(words in done.err for words in said), done.err
+    assert "Traceback" not in done.err and len(done.err.splitlines()) <= 5, done.err
+    assert "hush" not in done.err + done.out and done.out == ""
+
+
+def test_the_program_itself_says_the_same(fab):
+    argv, env, _ = fab.cases["flag"]
+    done = subprocess.run(argv, cwd=REPOSITORY, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", fab.done["flag"].err)
+
+
+def test_no_wrong_request_ever_reached_a_host(fab):
+    assert not fab.visited

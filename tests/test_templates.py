@@ -1,0 +1,247 @@
+"""The configuration files, as the tasks make them of settings."""
+
+import ast
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from types import SimpleNamespace
+
+import jinja2
+import pytest
+
+from fabfile import configure_apache, configure_jupyter, harden_ssh
+from fabfile.kit.resources import MARK, File
+from fabfile.options import CONFIG, render, schema
+
+NASTY = '/srv/a b\'s "notes" $HOME %h \\n {{ x }} {% y %} ünï'
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Return the files that a task makes: `made(task, "/etc/x", "jupyter.port=1")` is the text of that file."""
+    for name in os.environ:
+        if name.startswith(("FABRIC_", "JUPYTER_PASSWORD")):
+            monkeypatch.delenv(name)
+
+    def make(task, path, *settings, host="web.example.org"):
+        c = SimpleNamespace(host=host, port=22, user="root", config={}, transport=None)
+        loaded = schema.load(c, dict(setting.split("=", 1) for setting in settings))
+        [text] = [part.content for part in task.body(c, loaded) if isinstance(part, File) and part.path.endswith(path)]
+        return text
+
+    return make
+
+
+@pytest.mark.parametrize("template", sorted(path.name for path in (CONFIG / "templates").glob("*.j2")))
+def test_each_file_says_in_its_head_whose_it_is(template):
+    first = (CONFIG / "templates" / template).read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# {{ mark }}") and MARK == "Made by remote-jupyter"
+
+
+def test_a_value_that_nobody_gives_is_an_error():
+    with pytest.raises(jinja2.UndefinedError):
+        render("sshd.conf.j2")
+
+
+@pytest.mark.parametrize("path", ["jupyter.conf", "zz-remote-jupyter-tls.conf"])
+def test_no_trace_of_the_template_is_left(made, path):
+    text = made(configure_apache, path)
+    assert MARK in text.splitlines()[0] and text.endswith("\n") and not text.endswith("\n\n")
+    assert not re.search(r"\{\{|\{%|\{#|\n\n\n|[ \t]\n", text)
+
+
+# -- Jupyter's configuration, which is Python
+
+
+def assigned(text):
+    """Return what Jupyter's configuration assigns: values, or source where a value is no literal."""
+    found = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
+            try:
+                value = ast.literal_eval(node.value)
+            except ValueError:
+                value = ast.unparse(node.value)
+            found[ast.unparse(node.targets[0]).removeprefix("c.")] = value
+    return found
+
+
+def test_jupyter_is_told_what_was_set(made):
+    found = assigned(
+        made(configure_jupyter, "_config.py", "jupyter.port=9999", "jupyter.base_url=/a/b", "user.name=ada")
+    )
+    assert found["ServerApp.port"] == 9999 and found["ServerApp.port_retries"] == 0
+    assert found["ServerApp.base_url"] == "/a/b/" and found["ServerApp.root_dir"] == "/home/ada/notebooks"
+    assert found["ServerApp.ip"] == "127.0.0.1" and found["ServerApp.local_hostnames"] == [
+        "localhost",
+        "web.example.org",
+    ]
+    assert "'/home/ada/.jupyter/password-hash'" in found["PasswordIdentityProvider.hashed_password"]
+    assert found["PasswordIdentityProvider.password_required"] is True and found["IdentityProvider.token"] == ""
+
+
+def test_the_root_of_the_address_is_one_slash(made):
+    assert assigned(made(configure_jupyter, "_config.py", "jupyter.base_url=/"))["ServerApp.base_url"] == "/"
+
+
+def test_a_nasty_path_is_the_same_path_in_jupyters_configuration(made):
+    assert (
+        assigned(made(configure_jupyter, "_config.py", f"jupyter.notebook_dir={NASTY}"))["ServerApp.root_dir"] == NASTY
+    )
+
+
+@pytest.mark.parametrize(
+    ("domain", "remote"),
+    [("a.example,b.example", False), ("192.0.2.1", True), ("a.example,2001:db8::1", True), ("1.example", False)],
+)
+def test_the_check_of_the_host_is_left_to_apache_only_for_addresses(made, domain, remote):
+    found = assigned(made(configure_jupyter, "_config.py", f"tls.domain={domain}"))
+    assert found.get("ServerApp.allow_remote_access", False) is remote
+    assert found["ServerApp.local_hostnames"] == ["localhost", *domain.split(",")]
+
+
+# -- Jupyter's unit
+
+
+def unit(text):
+    """Return the settings of a unit, each with all its values."""
+    found = {}
+    for line in text.splitlines():
+        if "=" in line and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def words(value):
+    """Return the words of a setting as systemd reads them: quotes and backslashes, then %; a $ is nothing special."""
+    return [word.replace("%%", "%") for word in shlex.split(value)]
+
+
+def test_the_unit_has_nasty_paths_as_they_are(made):
+    found = unit(made(configure_jupyter, "jupyter.service", f"jupyter.notebook_dir={NASTY}"))
+    assert found["WorkingDirectory"] == [NASTY.replace("%", "%%")]  # one path, the rest of the line, without quotes
+    assert [words(value) for value in found["ReadWritePaths"]] == [["/home/jupyter"], [NASTY]]
+
+
+def test_the_unit_runs_the_environments_program_as_the_user(made):
+    settings = ("python.prefix=/opt/env", "user.name=ada", "jupyter.interface=notebook")
+    found = unit(made(configure_jupyter, "jupyter.service", *settings))
+    assert found["User"] == ["ada"]
+    assert words(found["ExecStart"][0])[:2] == ["/opt/env/bin/jupyter", "notebook"]
+    assert ["PATH=/opt/env/bin:/usr/local/bin:/usr/bin:/bin"] in [words(value) for value in found["Environment"]]
+    assert [words(value) for value in found["ReadWritePaths"]] == [["/home/ada"], ["/opt/env"]]
+
+
+def test_the_unit_names_no_folder_twice(made):
+    settings = ("user.home=/srv/ada", "jupyter.notebook_dir=/srv/ada/x", "python.prefix=/srv/adam")
+    found = unit(made(configure_jupyter, "jupyter.service", *settings))
+    assert [words(value) for value in found["ReadWritePaths"]] == [["/srv/ada"], ["/srv/adam"]]
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed here")
+def test_systemd_understands_every_line_of_the_unit(made, tmp_path):
+    path = tmp_path / "jupyter.service"
+    path.write_text(made(configure_jupyter, "jupyter.service", f"jupyter.notebook_dir={NASTY}"))
+    said = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True).stderr
+    assert not [line for line in said.splitlines() if f"{path.name}:" in line and "not executable" not in line], said
+
+
+# -- Apache's site
+
+
+def site(made, *settings, **options):
+    """Return the lines of the site for HTTP, and of the one for HTTPS."""
+    text = made(configure_apache, "jupyter.conf", *settings, **options)
+    match = re.fullmatch(
+        r"(?s).*<VirtualHost \*:80>\n(.*)</VirtualHost>\n\n<VirtualHost \*:443>\n(.*)</VirtualHost>\n", text
+    )
+    return ([line.strip() for line in part.splitlines()] for part in match.groups())
+
+
+def having(lines, directive):
+    """Return what follows this directive in its lines, in order."""
+    return [line.partition(" ")[2] for line in lines if line.partition(" ")[0] == directive]
+
+
+@pytest.mark.parametrize(("base", "below"), [("/", ""), ("/jupyter", "/jupyter"), ("/a/b", "/a/b")])
+def test_the_site_proxies_its_path_and_nothing_else(made, base, below):
+    _, https = site(made, f"jupyter.base_url={base}", "jupyter.port=9999")
+    [passed] = having(https, "ProxyPass")
+    assert passed.split()[:2] == [base, f"http://127.0.0.1:9999{base}"] and "upgrade=websocket" in passed.split()
+    assert having(https, "ProxyPassReverse") == [f"{base} http://127.0.0.1:9999{base}"]
+    assert having(https, "SetEnvIf")[0] == f'Request_URI "^{below}/" no-gzip'
+    assert [rule for rule in having(https, "RewriteRule") if rule.startswith("^/$")] == (
+        [f"^/$ {below}/ [R=302,L]"] if below else []
+    )
+    assert having(https, "ProxyPreserveHost") == ["On"] and having(https, "ProxyRequests") == ["Off"]
+
+
+def test_http_leads_to_https_with_the_same_path(made):
+    http, https = site(made, "tls.domain=a.example,b.example")
+    assert [rule for rule in having(http, "RewriteRule") if "https" in rule] == [
+        "^ https://a.example%{REQUEST_URI} [R=301,L,NE]"
+    ]
+    assert not having(http, "ProxyPass") and not having(http, "SSLEngine") and having(https, "SSLEngine") == ["on"]
+
+
+@pytest.mark.parametrize(
+    ("domain", "name", "aliases"),
+    [
+        ("a.example", "a.example", []),
+        ("a.example,b.example,192.0.2.1", "a.example", ["b.example", "192.0.2.1"]),
+        ("2001:db8::1", "[2001:db8::1]", []),
+    ],
+)
+def test_both_sites_have_every_name(made, domain, name, aliases):
+    for lines in site(made, f"tls.domain={domain}"):
+        assert having(lines, "ServerName") == [name] and having(lines, "ServerAlias") == aliases
+
+
+def test_without_a_name_the_host_of_the_command_line_is_it(made):
+    http, _ = site(made, host="Web.Example.org")
+    assert having(http, "ServerName") == ["web.example.org"]
+
+
+@pytest.mark.parametrize(
+    ("domain", "allowed", "refused"),
+    [
+        (
+            "a.example",
+            ["a.example", "A.EXAMPLE", "a.example:443"],
+            ["b.example", "axexample", "a.example.evil", "xa.example", ""],
+        ),
+        ("a.example,b.example", ["a.example", "b.example:8443"], ["a.exampleb.example", "c.example"]),
+        ("192.0.2.1", ["192.0.2.1", "192.0.2.1:443"], ["192.0.211", "192.0.2.1.evil"]),
+        ("2001:db8::1", ["[2001:db8::1]", "[2001:db8::1]:443"], ["2", "d", "[2001:db8::2]"]),
+    ],
+)
+def test_a_name_that_is_not_ours_is_let_in_nowhere(made, domain, allowed, refused):
+    _, https = site(made, f"tls.domain={domain}")
+    condition, rule = https[https.index("RewriteEngine On") :][2:4]
+    pattern = re.fullmatch(r"RewriteCond %\{HTTP_HOST\} !(\S+) \[NC\]", condition)[1]
+    assert rule == "RewriteRule ^ - [F,L]"
+    assert all(re.search(pattern, host, re.I) for host in allowed)
+    assert not any(re.search(pattern, host, re.I) for host in refused)
+
+
+# -- sshd
+
+
+@pytest.mark.parametrize(
+    ("settings", "lines"),
+    [
+        ([], {"PermitRootLogin prohibit-password", "PasswordAuthentication no"}),
+        (
+            ["ssh.permit_root_login=no", "ssh.password_authentication=yes"],
+            {"PermitRootLogin no", "PasswordAuthentication yes"},
+        ),
+    ],
+)
+def test_sshd_is_told_what_was_set(made, settings, lines):
+    text = made(harden_ssh, "00-remote-jupyter.conf", *settings)
+    found = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert lines <= set(found) and len({line.split()[0] for line in found}) == len(found)
+    assert all(len(line.split()) == 2 for line in found)
