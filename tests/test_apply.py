@@ -384,6 +384,13 @@ def test_a_certificate_that_was_made_is_as_wanted(tmp_path, certificate):
     assert set(certificate.differs(look(certificate))) <= (set() if ME == "root" else {"mode"})
 
 
+@pytest.mark.parametrize("text", ["", "rubbish\n"])
+def test_what_is_no_certificate_and_no_key_does_not_fit(tmp_path, certificate, text):
+    for name in ("a cert.pem", "a key.pem"):
+        (tmp_path / name).write_text(text)
+    assert {"names", "issuer", "lasts", "key"} <= set(certificate.differs(look(certificate)))
+
+
 def test_a_certificate_that_cannot_be_made_leaves_the_old_one(tmp_path, certificate):
     for name in ("a cert.pem", "a key.pem"):
         (tmp_path / name).write_text("old\n")

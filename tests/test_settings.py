@@ -299,10 +299,11 @@ def test_each_flag_of_a_task_shows_the_comment_of_its_setting():
 
 # What bin/fab does, many times side by side: each command line is a process of its own, but all is imported once.
 MANY = """
-import json, os, signal, sys
-import fabfile
+import gc, json, os, signal, sys, traceback
+import fabfile, jinja2
 from fabric.main import program
 
+gc.freeze()
 children = {}
 for name, (argv, env, home) in json.load(sys.stdin).items():
     children[name] = os.fork()
@@ -314,7 +315,14 @@ for name, (argv, env, home) in json.load(sys.stdin).items():
         for number, stream in ((1, "out"), (2, "err")):
             os.dup2(os.open(f"{home}/{stream}", os.O_WRONLY | os.O_CREAT), number)
         sys.argv = argv
-        sys.exit(program.run())
+        try:
+            status = program.run()
+        except SystemExit as error:
+            status = error.code
+        except BaseException:
+            status = traceback.print_exc() or 1
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(status or 0)  # without the clearing up, which takes longer than all the rest
 print(json.dumps({name: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for name, pid in children.items()}))
 """
 

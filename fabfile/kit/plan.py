@@ -243,7 +243,6 @@ class Plan:
         if handler is None:
             return ":"
         self.owed[handler.name] = handler
-        self.inherited.discard(handler.name)
         return handler.owe() + " || exit"
 
     def settle(self, handlers, verify=False):

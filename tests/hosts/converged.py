@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -61,8 +62,7 @@ def full_setup(fab, tmp_path):
     """Run full-setup with a report: `full_setup(host, "--dry")`; environment variables by name."""
 
     def run(host, *flags, **env):
-        file = tmp_path / "report.json"
-        file.unlink(missing_ok=True)
+        file = tmp_path / f"report-{next(NUMBERS)}.json"
         env = {"JUPYTER_PASSWORD": PASSWORD} | env
         done = fab(host, *flags, "full-setup", "--report", file, env=env, check=False)
         if not file.exists():
@@ -100,21 +100,27 @@ def files(host):
 
 
 @pytest.fixture
-def tell(layer, full_setup):
+def tell(request, layer, full_setup):
     """Tell the story of a fresh host of a release, the same one to all tests."""
+
+    def live(suite):
+        def converge(host):
+            before, foretold, after = files(host), full_setup(host, "--dry"), files(host)
+            runs = [full_setup(host), full_setup(host), full_setup(host, "--dry")]
+            assert runs[0].status == 0, runs[0].text
+            told.extend([before, foretold, after, *runs])
+
+        told = []
+        _stories[suite] = Story(layer(suite, "converged", converge), *told)
 
     def story(suite):
         if suite not in _stories:
-            _stories[suite] = None
-
-            def converge(host):
-                before, foretold, after = files(host), full_setup(host, "--dry"), files(host)
-                runs = [full_setup(host), full_setup(host), full_setup(host, "--dry")]
-                assert runs[0].status == 0, runs[0].text
-                told.extend([before, foretold, after, *runs])
-
-            told = []
-            _stories[suite] = Story(layer(suite, "converged", converge), *told)
+            items = [item for item in request.session.items if {"server", "tell"} & set(item.fixturenames)]
+            wanted = {item.callspec.params.get("suite", suite) for item in items if hasattr(item, "callspec")}
+            new = sorted({suite, *wanted} - set(_stories))
+            _stories.update(dict.fromkeys(new))
+            with ThreadPoolExecutor() as pool:  # they wait for downloads, mostly
+                list(pool.map(live, new))
         if not _stories[suite]:
             pytest.fail("full-setup failed on a fresh host, as another test tells", pytrace=False)
         return _stories[suite]

@@ -157,43 +157,41 @@ def test_what_apache_refuses_is_taken_back_and_apache_goes_on(used, full_setup, 
     assert full_setup(used).is_calm and head(used)
 
 
+SETTINGS = "SshdSettings permitrootlogin without-password, passwordauthentication no, kbdinteractiveauthentication no"
+
+
 @pytest.mark.parametrize(
-    ("suite", "plant", "fault", "mend", "says"),
-    [
-        (
-            "bookworm",
-            f"echo '# older' >>{DROP_IN}",
-            "echo 'Nonsense yes' >/etc/ssh/sshd_config.d/99-broken.conf",
-            "rm /etc/ssh/sshd_config.d/99-broken.conf",
-            "99-broken.conf: line 1: Bad configuration option: Nonsense",
-        ),
-        (
-            "trixie",
-            f"rm {DROP_IN}",
-            "echo 'Nonsense yes' >/etc/ssh/sshd_config.d/99-broken.conf",
-            "rm /etc/ssh/sshd_config.d/99-broken.conf",
-            "99-broken.conf: line 1: Bad configuration option: Nonsense",
-        ),
-        (
-            "trixie",
-            f"rm {DROP_IN}",
-            "sed -i.kept '/^Include/d' /etc/ssh/sshd_config",
-            "mv /etc/ssh/sshd_config.kept /etc/ssh/sshd_config",
-            "sshd does not take this up: sshd_config must include sshd_config.d/*.conf at its top",
-        ),
-    ],
+    ("suite", "plant", "changed"),
+    [("bookworm", f"echo '# older' >>{DROP_IN}", set()), ("trixie", f"rm {DROP_IN}", {SETTINGS})],
     indirect=["suite"],
 )
-def test_what_sshd_refuses_is_taken_back_and_sshd_still_lets_in(used, full_setup, plant, fault, mend, says):
-    used.nsenter(f"{plant}; {fault}")
+def test_what_sshd_refuses_is_taken_back_and_sshd_still_lets_in(used, full_setup, plant, changed):
+    broken = "/etc/ssh/sshd_config.d/99-broken.conf"
+    used.nsenter(f"{plant}; echo 'Nonsense yes' >{broken}")
     try:
         with nothing_changes(used, but=r"/etc/ssh/sshd_config\.d d|/run/"):
             run = full_setup(used)
         assert used.ssh("id -u").stdout == "0\n"
     finally:
-        used.nsenter(mend)
+        used.nsenter(["rm", broken])
+    says = f"{broken}: line 1: Bad configuration option: Nonsense"
     assert is_one_failure(run, used, "harden-ssh", f"File {DROP_IN}: apply failed: ", says)
-    assert full_setup(used).changed == {f"File {DROP_IN}", "reload ssh"}
+    assert full_setup(used).changed == {f"File {DROP_IN}", "reload ssh"} | changed
+    assert full_setup(used).is_calm
+
+
+@on("trixie")
+def test_what_sshd_does_not_read_is_said_and_sshd_still_lets_in(used, full_setup):
+    config = "/etc/ssh/sshd_config"
+    used.nsenter(f"sed -i.kept '/^Include/d' {config}; rm {DROP_IN}")
+    try:
+        dry, run = full_setup(used, "--dry"), full_setup(used)
+        assert used.ssh("id -u").stdout == "0\n"
+    finally:
+        used.nsenter(f"mv {config}.kept {config}")
+    assert dry.status == 3 and {f"File {DROP_IN}", SETTINGS} <= dry.having("would change")
+    assert is_one_failure(run, used, "harden-ssh", SETTINGS, "sshd does not take up: permitrootlogin", "does not include")
+    assert full_setup(used).changed == {"reload ssh"}
     assert full_setup(used).is_calm
 
 
@@ -260,7 +258,7 @@ def test_a_dead_connection_is_noticed_and_the_next_run_takes_up_the_step_that_we
     finally:
         used.mend()
     assert time.monotonic() - began < 60
-    assert is_one_failure(run, used, "install-anaconda", "PipPackages jupyterlab notebook", "the connection ended in the middle")
+    assert is_one_failure(run, used, "install-anaconda", "PipPackages jupyterlab notebook", "The connection ended in the middle")
     assert "not reached" in run.out
     assert unit(used, "pip") == instance
 
@@ -305,7 +303,8 @@ def test_ctrl_c_tells_what_was_done_and_what_was_not(used, gate, running, full_s
     assert line.startswith(f"{used.address}  Interrupted") and "Run the same command again" in line
     assert f"changed      Directory {HOME}/.ssh" in run.out
     assert [at for at, _ in failures(run, used)] == ["install-anaconda"]
-    assert f"not reached  File {SITE}" in run.out and f"not reached  Directory {HOME}/.ssh" not in run.out
+    assert f"not reached  File {SITE}" in run.out
+    assert f"not reached  Directory {HOME}/.ssh" not in run.out
     assert unit(used, "pip")
     gate()
     again = full_setup(used)

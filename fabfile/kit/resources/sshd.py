@@ -39,7 +39,8 @@ class SshdSettings(Resource):
             now=$(sshd -T -C user=root,host=localhost,addr=127.0.0.1)
             for setting in {}; do
                 printf '%s\\n' "$now" | grep -qxiF "$setting" && continue
-                echo "sshd does not take up: $setting; another line comes first:" >&2
+                echo "sshd does not take up: $setting; another line comes first," \\
+                    "or sshd_config does not include sshd_config.d/*.conf at its top:" >&2
                 grep -iE "^[[:space:]]*(${setting%% *}|include)" /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf >&2
                 exit 1
             done
