@@ -40,7 +40,7 @@ def test_hosts_that_cannot_be_reached_are_named_and_the_others_are_done(bare, fa
     lines = {line.split()[0]: line for line in done.stderr.splitlines()}
     assert len(lines) == done.stderr.count("\n") == 2
     assert f"{nobody.address} port 22" in lines[nobody.address]
-    assert "port 2222 refuses connections" in lines[bare.address]
+    assert "port 2222 refuses connections" in lines[f"{bare.address}:2222"]
     assert done.stdout.count(" preflight ") == done.stdout.count("  ok  ") > 5
     assert "3 hosts" in done.stdout
 

@@ -93,10 +93,10 @@ class User(Resource):
             return None
         if not 1000 <= int(seen["uid"]) < 60000:
             return SYSTEM.format(seen["uid"])
-        if not self.adopt and seen["ours"] == "no" and self.differs(seen):
-            return "this user exists, and was not made by us: set user.adopt if sudo and keys shall be given to this account"
         if seen["home"] != self.home:
             return f"this user exists, at home in {seen['home']} and not in {self.home}; set user.home, or choose another name"
+        if not self.adopt and seen["ours"] == "no" and self.differs(seen):
+            return "this user exists, and was not made by us: set user.adopt if sudo and keys shall be given to this account"
         return None
 
     def apply(self, seen):
