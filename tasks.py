@@ -18,7 +18,7 @@ NEED = "booting servers on this machine needs root on Debian or Ubuntu"
 
 LAB_PACKAGES = ["debian-archive-keyring", "iproute2", "mmdebstrap", "nftables", "openssh-client"]
 LAB_PACKAGES += ["systemd-container"]
-TEST_PACKAGES = [*LAB_PACKAGES, "chromium", "chromium-driver", "rsync"]
+TEST_PACKAGES = [*LAB_PACKAGES, "chromium", "chromium-driver", "libnss3-tools", "rsync"]
 
 
 @task(name="up", help={"suite": f"a Debian release: {' or '.join(lab.base.SUITES)}"})

@@ -144,7 +144,7 @@ def _pip_settings():
     """The operator's index and proxy, and the system's certificates."""
     pip = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(pip, capture_output=True, text=True).stdout
-    kept = re.findall(r"^(?:global|:env:)\.(index-url|proxy|default-timeout|timeout)='(.+)'$", listed, re.M)
+    kept = re.findall(r"^(?:global|:env:)\.(index-url|proxy)='(.+)'$", listed, re.M)
     settings = {"cert": str(CERTIFICATES)} | {name.removeprefix("default-"): value for name, value in kept}
     return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in sorted(settings.items()))
 

@@ -56,9 +56,7 @@ def test_a_wrong_key_is_named_and_the_right_one_still_lets_in(bare, full_setup, 
 
 
 @on("trixie")
-def test_a_changed_host_key_is_refused_before_anything_is_sent_and_mended_as_openssh_says(
-    bare, full_setup, operator, tmp_path
-):
+def test_a_changed_host_key_is_refused_before_anything_is_sent_and_mended_as_openssh_says(bare, full_setup, operator, tmp_path):
     operator.known_hosts.write_text(f"{bare.address} {public_key(tmp_path / 'other')}\n")
     before = operator.known_hosts.read_bytes()
     logins = "journalctl -q -o cat _COMM=sshd + _COMM=sshd-session | grep -cE 'Accepted|Failed|userauth|Invalid'"

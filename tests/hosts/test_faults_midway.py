@@ -45,7 +45,7 @@ time.sleep(float(sys.argv[2]))
 
 @pytest.mark.parametrize(
     ("suite", "lock"),
-    [("bookworm", "/var/lib/dpkg/lock-frontend"), ("trixie", "/var/lib/apt/lists/lock"), ("bookworm", "/var/lib/dpkg/lock")],
+    [("bookworm", "/var/lib/dpkg/lock-frontend"), ("trixie", "/var/lib/apt/lists/lock")],
     indirect=["suite"],
 )
 def test_somebody_elses_apt_is_waited_for_and_named_when_it_does_not_end(new_host, suite, lock, task):
@@ -190,7 +190,7 @@ def test_what_sshd_does_not_read_is_said_and_sshd_still_lets_in(used, full_setup
     finally:
         used.nsenter(f"mv {config}.kept {config}")
     assert dry.status == 3 and {f"File {DROP_IN}", SETTINGS} <= dry.having("would change")
-    assert is_one_failure(run, used, "harden-ssh", SETTINGS, "sshd does not take up: permitrootlogin", "does not include")
+    assert is_one_failure(run, used, "harden-ssh", SETTINGS, "sshd does not take up: ", "does not include")
     assert full_setup(used).changed == {"reload ssh"}
     assert full_setup(used).is_calm
 
@@ -231,7 +231,7 @@ def test_what_is_owed_is_paid_as_the_present_settings_want_it(used, full_setup):
 def gate(used):
     """notebook is to be installed again, and pip waits with that until `gate()`."""
     pip = f"{HOME}/jupyter-env/bin/pip"
-    wait = f"#!/bin/sh\nuntil [ -e /run/go ]; do sleep 0.1; done\nexec {HOME}/jupyter-env/bin/python -m pip \"$@\"\n"
+    wait = f'#!/bin/sh\nuntil [ -e /run/go ]; do sleep 0.1; done\nexec {HOME}/jupyter-env/bin/python -m pip "$@"\n'
     used.nsenter(f"rm -r {HOME}/jupyter-env/lib/python3*/site-packages/notebook-*.dist-info; mv {pip} {pip}.kept")
     used.nsenter(f"cat >{pip}; chmod 755 {pip}", input=wait)
     yield lambda: used.nsenter("touch /run/go")
@@ -303,8 +303,9 @@ def test_ctrl_c_tells_what_was_done_and_what_was_not(used, gate, running, full_s
     assert line.startswith(f"{used.address}  Interrupted") and "Run the same command again" in line
     assert f"changed      Directory {HOME}/.ssh" in run.out
     assert [at for at, _ in failures(run, used)] == ["install-anaconda"]
-    assert f"not reached  File {SITE}" in run.out
-    assert f"not reached  Directory {HOME}/.ssh" not in run.out
+    left = [line for line in run.out.splitlines() if " not reached  " in line]
+    assert [line for line in left if line.startswith(f"{used.address}  configure-apache ") and f"File {SITE}" in line]
+    assert not [line for line in left if "PipPackages" in line or f"{HOME}/.ssh" in line]
     assert unit(used, "pip")
     gate()
     again = full_setup(used)

@@ -191,7 +191,7 @@ def test_the_certificate_names_the_server_and_is_the_one_served(server, oracle):
     assert (key.user, key.group, key.mode) == ("root", "root", 0o600)
 
 
-def test_plain_http_leads_to_https_and_the_root_to_jupyter(visitor, server, oracle):
+def test_plain_http_leads_to_https_and_the_root_to_jupyter(server, oracle):
     curl = "curl -s -o /dev/null -w '%{{http_code}} %{{redirect_url}}' {}"
     outside = subprocess.run(["sh", "-c", curl.format(f"http://{server.address}/jupyter/lab?a=b")], capture_output=True)
     assert outside.stdout.decode() == f"301 https://{server.address}/jupyter/lab?a=b"
@@ -267,7 +267,7 @@ def test_cookies_are_for_https_only(visitor):
 
 @dataclasses.dataclass(frozen=True)
 class Breakage:
-    """A thing that breaks: how, what mends it, shell text that holds while it is whole, and what else is left to undo."""
+    """A thing that breaks: how, what is changed then, shell text that holds while it is whole, what is left to undo."""
 
     what: str
     how: str
@@ -288,7 +288,6 @@ def self_signed(days, names, reload="systemctl reload apache2"):
 OWN = "IP:$(hostname -I | cut -d' ' -f1)"
 OTHER_HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("another password")
 SERVED = "openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout"
-HASHES = f"cd {HOME}/.jupyter; grep -qv '{OTHER_HASH[:30]}' password-hash"
 
 BREAKAGES = [
     Breakage("jupyter stopped", "systemctl stop jupyter", {"Service jupyter"}, "systemctl is-active jupyter"),
@@ -367,7 +366,7 @@ BREAKAGES = [
     Breakage(
         "the notebook uninstalled",
         f"runuser -u jupyter -- {HOME}/jupyter-env/bin/pip uninstall -qy notebook",
-        {"PipPackages jupyterlab notebook"},
+        {"PipPackages jupyterlab notebook", "restart jupyter"},
         f"{HOME}/jupyter-env/bin/python -c 'import notebook'",
     ),
 ]
@@ -447,7 +446,7 @@ def test_verify_names_the_task_that_mends_it(server, verify, fab, full_setup, fa
 
 @pytest.fixture
 def person(server, lab):
-    """Make users who may log in, as `fab -H` takes them: `person("ada", "ALL=(ALL) ALL")`; it is all undone at the end."""
+    """Make users who may log in, as `fab -H` takes them; the test's end undoes it: `person("ada", "ALL=(ALL) ALL")`."""
     made = []
 
     def make(name, sudoers=None):
