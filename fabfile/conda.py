@@ -1,7 +1,7 @@
 """Python, with JupyterLab and the classic notebook."""
 
-from .kit.resources import Handler, Package, PipPackages, Venv
-from .options import login_user, prefix, setup
+from .kit.resources import Package, PipPackages, Venv
+from .options import jupyter_service, login_user, prefix, setup
 
 
 @setup(user="user.name", distribution="python.distribution", prefix="python.prefix", packages="python.packages")
@@ -11,5 +11,4 @@ def install_anaconda(c, s):
     yield login_user(s)
     yield Venv(prefix(s), s.user.name)
     # A server that runs already would go on with what it has loaded.
-    restart = Handler("restart jupyter", "if systemctl is-active -q jupyter; then systemctl restart jupyter; fi")
-    yield PipPackages(prefix(s), s.user.name, s.python.packages, notify=restart)
+    yield PipPackages(prefix(s), s.user.name, s.python.packages, notify=jupyter_service(s).restart)

@@ -4,9 +4,9 @@ import json
 
 from .conda import install_anaconda
 from .kit.quote import sh
-from .kit.resources import Check, Directory, File, PasswordFile, Service
+from .kit.resources import Check, Directory, File, PasswordFile
 from .kit.resources.certificate import is_address
-from .options import base_url, home, names, notebook_dir, password, prefix, render, setup
+from .options import base_url, home, jupyter_service, names, notebook_dir, password, prefix, render, setup
 
 UNIT = "/etc/systemd/system/jupyter.service"
 
@@ -31,7 +31,7 @@ def configure_jupyter(c, s, ask_password=False):
     """Run Jupyter as the login user's service, on loopback, behind a password."""
     user, config = s.user.name, f"{home(s)}/.jupyter"
     hash_file = f"{config}/password-hash"
-    service = Service("jupyter", ready=answers(s), ours=True)
+    service = jupyter_service(s)
     values = {
         "user": user,
         "prefix": prefix(s),
@@ -93,12 +93,6 @@ def overriding(output):
         if keys:
             return f"~/.jupyter/{name} holds {', '.join(keys)}, which would win over our settings; move it away", ""
     return "", ""
-
-
-def answers(s):
-    """Return shell text that succeeds when Jupyter answers; a bare server has no curl, but Python is there."""
-    ask = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)"
-    return sh("{} -c {} {} 2>/dev/null", f"{prefix(s)}/bin/python", ask, f"http://127.0.0.1:{s.jupyter.port}{base_url(s)}/api")
 
 
 def writable(*folders):

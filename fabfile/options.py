@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from .kit import secret
+from .kit.quote import sh
 from .kit.resources import Service, User
 from .kit.resources.apache import CONFIGTEST
 from .kit.settings import Schema
@@ -129,6 +130,17 @@ def base_url(s):
 def names(c, s):
     """Return the names under which the server is met: ``tls.domain``, or the host as it was given."""
     return s.tls.domain or (c.host.lower(),)
+
+
+def jupyter_service(s):
+    """Return Jupyter's service, whose unit file configure-jupyter writes."""
+    return Service("jupyter", ready=answers(s), ours=True)
+
+
+def answers(s):
+    """Return shell text that succeeds when Jupyter answers; a bare server has no curl, but Python is there."""
+    ask = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)"
+    return sh("{} -c {} {} 2>/dev/null", f"{prefix(s)}/bin/python", ask, f"http://127.0.0.1:{s.jupyter.port}{base_url(s)}/api")
 
 
 password = secret.given

@@ -166,6 +166,7 @@ def test_a_small_disk_is_found_before_it_is_full(new_host, full_setup):
         ("bookworm", "", "www-data", "belongs to the system (uid 33), and is no person's; choose another name"),
         ("trixie", "", "backup", "belongs to the system (uid 34), and is no person's; choose another name"),
         ("trixie", "", "shadow", "a group of this name belongs to the system (gid 42); choose another name"),
+        ("bookworm", "useradd -m ada", "ada", "this user exists, and was not made by us: set user.adopt if"),
         ("bookworm", "useradd -m -d /srv/ada ada", "ada", "at home in /srv/ada and not in /home/ada; set user.home, or"),
         ("trixie", "useradd -m bob; mkdir /home/ada; touch /home/ada/x; chown bob /home/ada", "ada", "with files of bob"),
     ],

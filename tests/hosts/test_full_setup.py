@@ -383,8 +383,8 @@ def test_what_broke_is_mended_and_nothing_else(server, full_setup, breakage):
     assert is_broken
     assert (run.status, run.changed) == (0, breakage.changed), run.text
     assert eventually(is_whole, seconds=3)
-    assert full_setup(server).is_calm
     assert visit(server).log_in(PASSWORD) == 302
+    assert full_setup(server).is_calm
     server.ssh(breakage.undo)
 
 

@@ -50,7 +50,9 @@ class Visitor:
     def log_in(self, password):
         """Fill in the form; the status is 302 where the password is right."""
         self.cookies.clear()
-        self.ask("GET", "/login")
+        page = self.ask("GET", "/login")
+        if page.status != 200:
+            return page.status
         form = urlencode({"password": password, "_xsrf": self.cookies["_xsrf"]})
         return self.ask("POST", "/login", form, **{"Content-Type": "application/x-www-form-urlencoded"}).status
 

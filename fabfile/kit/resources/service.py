@@ -55,8 +55,9 @@ class Service(Resource):
 
     @property
     def restart(self):
-        """The handler that checks, restarts, and waits until it is ready."""
-        return Handler(f"restart {self.name}", self.check + " && systemctl daemon-reload\n" + self._started("restart"))
+        """The handler that checks, restarts, and waits until it is ready; what does not run needs none."""
+        restart = "if systemctl is-active -q {}; then { {} && systemctl daemon-reload; } || exit 1\n{}\nfi"
+        return Handler(f"restart {self.name}", sh(restart, self.name, Shell(self.check), self._started("restart")))
 
     def _started(self, verb):
         return sh(
