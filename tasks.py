@@ -18,7 +18,7 @@ NEED = "booting servers on this machine needs root on Debian or Ubuntu"
 
 LAB_PACKAGES = ["debian-archive-keyring", "iproute2", "mmdebstrap", "nftables", "openssh-client"]
 LAB_PACKAGES += ["systemd-container"]
-TEST_PACKAGES = [*LAB_PACKAGES, "chromium", "chromium-driver", "libnss3-tools", "rsync"]
+TEST_PACKAGES = [*LAB_PACKAGES, "chromium", "chromium-driver", "libnss3-tools", "pebble", "rsync"]
 
 
 @task(name="up", help={"suite": f"a Debian release: {' or '.join(lab.base.SUITES)}"})
@@ -77,6 +77,7 @@ def test(c):
         pytest += ["-m", "not lab"]
     elif HERE_IS_ENOUGH:
         _prepare(TEST_PACKAGES)
+        pytest += ["--numprocesses=2", "--dist=loadfile"]  # they wait a lot; more hosts than that at once would only be slower
     else:
         print(f"Left out: tests on servers; {NEED}, or set TEST_HOST=root@SERVER to use yours.", flush=True)
         pytest += ["-m", "not host"]
@@ -99,8 +100,9 @@ def demo(c):
     config = host.home / "ssh_config"
     config.write_text(f"UserKnownHostsFile {host.home}/known_hosts\n")
     fab = [BIN / "fab", "-H", host.string, "-i", host.key, "-S", config]
+    settings = {"JUPYTER_PASSWORD": password, "FABRIC_REMOTE_JUPYTER_PYTHON_DISTRIBUTION": "venv"}
     for name in ("full-setup", "verify"):
-        done = subprocess.run([*fab, name], cwd=HERE, env=os.environ | {"JUPYTER_PASSWORD": password})
+        done = subprocess.run([*fab, name], cwd=HERE, env=os.environ | settings)
         if done.returncode:
             print(f"{name} failed. The host is still up; take it down with: .venv/bin/inv lab.down demo")
             sys.exit(done.returncode)

@@ -1,73 +1,207 @@
-"""The certificate that Apache serves."""
+"""The certificate: getting, renewing, showing and deleting it."""
 
+import re
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import dedent
 
-from .kit.resources import Directory, File, Package, SelfSigned
-from .options import apache, names, setup
+from fabric import Connection, task
+from invoke import Exit
 
-FOLDER = "/etc/remote-jupyter/tls"
-CERTIFICATE, KEY = f"{FOLDER}/cert.pem", f"{FOLDER}/key.pem"
+from .apache import answer_challenges
+from .kit.errors import Problem
+from .kit.plan import Flush
+from .kit.quote import Shell, sh
+from .kit.report import say
+from .kit.resources import (
+    AcmeCertificate,
+    ChallengeProbe,
+    Check,
+    Directory,
+    File,
+    Handler,
+    NoLineage,
+    Package,
+    RenewedCertificate,
+    SelfSigned,
+    Service,
+)
+from .kit.resources.certificate import is_address
+from .kit.resources.check import clock
+from .kit.settings import Invalid
+from .kit.shell import shell_of
+from .options import names, render, schema, setup
+from .pair import CERTIFICATE, FOLDER, KEY, LINEAGE, LIVE, certbots, names_of, pair, taken_up
+
+HOOK = "/etc/letsencrypt/renewal-hooks/deploy/50-remote-jupyter"
+TRUSTED = "/usr/local/share/ca-certificates/remote-jupyter-acme.crt"
+ACME = dict(issuer="tls.issuer", domain="tls.domain", email="tls.email", staging="tls.staging", server="tls.acme_server")
 
 
-@setup(issuer="tls.issuer", domain="tls.domain", days="tls.days", certificate="tls.certificate", key="tls.key")
+@setup(**ACME, days="tls.days", certificate="tls.certificate", key="tls.key", fallback="tls.fallback")
 def issue_cert(c, s):
-    """Have a certificate for the server's names: self-signed, or your own."""
+    """Have a certificate for the server's names: self-signed, from Let's Encrypt, or your own."""
+    yield from pair(c, s)
+    if s.tls.issuer == "letsencrypt":
+        certificate = acme(c, s)
+        yield Check("clock", "date +%s", clock)
+        yield from by_certbot(s)
+        yield from answer_challenges(c, s)
+        yield Flush()
+        yield ChallengeProbe(certificate)
+        yield certificate
+
+
+@setup(**ACME)
+def renew_cert(c, s):
+    """Renew certbot's certificate now, although it is not time yet."""
+    if s.tls.issuer != "letsencrypt":
+        raise ValueError(f"tls.issuer: {s.tls.issuer}: only a certificate of letsencrypt can be renewed; for others: issue-cert")
+    yield from by_certbot(s)
+    yield RenewedCertificate(acme(c, s), notify=installed(s))
+
+
+@setup(domain="tls.domain")
+def delete_cert(c, s):
+    """Delete certbot's certificate and go back to a self-signed one."""
     yield Package("openssl", lock_timeout=s.apt.lock_timeout)
     yield Directory("/etc/remote-jupyter")
     yield Directory(FOLDER)
-    if s.tls.issuer == "own":
-        certificate, key = own_pair(s, names(c, s))
-        yield File(KEY, key, mode="0600", secret=True, notify=apache.reload)
-        yield File(CERTIFICATE, certificate, notify=apache.reload)
-    else:
-        yield SelfSigned(CERTIFICATE, KEY, names(c, s), s.tls.days, notify=apache.reload)
+    yield SelfSigned(CERTIFICATE, KEY, names(c, s), s.tls.days, notify=taken_up(s))
+    yield NoLineage(LINEAGE)
 
 
-def own_pair(s, hosts):
-    """Return the operator's certificate (with its chain) and key, as PEM.
+def by_certbot(s):
+    """Yield certbot, its timer, and what it does after each renewal."""
+    yield Package("certbot", lock_timeout=s.apt.lock_timeout)
+    yield Service("certbot.timer")
+    if s.tls.acme_ca:
+        yield File(TRUSTED, authority(s), check="update-ca-certificates >/dev/null 2>&1")
+    copy, reload = (dedent(text).strip() for text in (certbots(s).apply({}), taken_up(s).script))
+    values = {"lineage": LINEAGE, "certificate": CERTIFICATE, "copy": copy, "reload": reload}
+    yield Directory("/etc/letsencrypt/renewal-hooks/deploy")
+    yield File(HOOK, render("certbot-deploy.sh.j2", **values), mode="0755")
 
-    Raises ValueError where a file cannot be read, the two do not belong together, the certificate has expired, or it does
-    not name each of *hosts*.
+
+def acme(c, s):
+    """Return certbot's certificate; raises ValueError where the names cannot be in one."""
+    for name in names(c, s):
+        if is_address(name):
+            raise ValueError(f"tls.domain: {name} is an address; Debian's certbot gets certificates for DNS names only")
+        if "." not in name:
+            raise ValueError(f"tls.domain: {name} is no full DNS name, such as an issuer gives certificates for")
+    staging = "" if s.tls.staging else rehearsal(s)
+    server = s.tls.acme_staging if s.tls.staging else s.tls.acme_server
+    if not server:
+        raise ValueError("tls.staging: tls.acme_staging is empty, and says where to get a certificate then")
+    return AcmeCertificate(
+        LINEAGE,
+        names(c, s),
+        server,
+        s.tls.email,
+        staging,
+        tries=s.tls.tries,
+        fallback=s.tls.fallback,
+        notify=installed(s),
+    )
+
+
+def rehearsal(s):
+    """Return the server with which to rehearse: Let's Encrypt's own for Let's Encrypt, for others only one that was named."""
+    others = s.tls.acme_server != schema.default("tls.acme_server")
+    return "" if others and s.tls.acme_staging == schema.default("tls.acme_staging") else s.tls.acme_staging
+
+
+def installed(s):
+    """Return the handler that takes up a certificate that certbot has got."""
+    return Handler("install certificate", sh("{}\n{}", Shell(certbots(s).apply({})), Shell(taken_up(s).script)))
+
+
+def authority(s):
+    """Return the certificates, PEM, of those whom to trust as an ACME server; raises ValueError where there are none."""
+    try:
+        text = Path(s.tls.acme_ca).expanduser().read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"tls.acme_ca: {s.tls.acme_ca}: {getattr(error, 'strerror', None) or 'is not PEM'}") from None
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise ValueError(f"tls.acme_ca: {s.tls.acme_ca} holds no certificate in PEM")
+    return text
+
+
+@task(help={"domain": "Name under which it is served; empty for tls.domain, or the host as you gave it to -H."})
+def cert_status(c, domain=None):
+    """Show the certificate: issuer, names, days left, where it is served, and when it is renewed."""
+    if not isinstance(c, Connection):
+        raise Exit("cert-status looks at a server: say which with -H [user@]host", 2)
+    s = check_status(c, domain)
+    try:
+        answers = shell_of(c).batch([sh("cat {}", CERTIFICATE), SERVING, sh(RENEWAL, LINEAGE, LIVE, CERTIFICATE)])
+        installed, serving, renewal = (answer.out for answer in answers)
+        rows = list(status(installed, serving, renewal, names(c, s)))
+    except (Problem, ValueError) as error:
+        say(f"{c.original_host}  {error}", sys.stderr)
+        raise Exit(code=1) from None
+    for name, text in rows:
+        say(f"{c.original_host}  {name:<12} {text}")
+
+
+def check_status(c, domain=None, **_):
+    """Return the settings of `cert_status`; raises Exit with status 2 where they are not valid."""
+    try:
+        return schema.load(c, {"tls.domain": domain})
+    except Invalid as error:
+        raise Exit(str(error), 2) from None
+
+
+cert_status.check = check_status
+
+# Each port on which somebody listens who may speak TLS, and the certificate there.
+SERVING = """
+    for port in $(ss -Hltn | awk '{ sub(".*:", "", $4); print $4 }' | sort -nu); do
+        [ "$port" != 22 ] && [ "$port" != 80 ] || continue
+        found=$(timeout 3 openssl s_client -connect "127.0.0.1:$port" </dev/null 2>/dev/null |
+            openssl x509 2>/dev/null) && printf '%s\n%s\000' "$port" "$found"
+    done; :
+"""
+RENEWAL = """
+    sed -n 's/^server *= */server /p' /etc/letsencrypt/renewal/{}.conf 2>/dev/null
+    cmp -s {}/fullchain.pem {} && echo served
+    systemctl show -P NextElapseUSecRealtime certbot.timer | sed 's/^/next /'
+    systemctl show -P Result certbot.service | sed 's/^/last /'
+"""
+
+
+def status(installed, serving, renewal, hosts):
+    """Yield the rows (name, text) that describe the *installed* certificate, where it is served and how it is renewed.
+
+    Raises ValueError where there is none.
     """
     from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    texts = {}
-    for setting, path in (("tls.certificate", s.tls.certificate), ("tls.key", s.tls.key)):
-        if not path:
-            raise ValueError(f"{setting}: with tls.issuer own, this must name a PEM file on your machine")
-        try:
-            texts[setting] = Path(path).expanduser().read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{setting}: {path}: {getattr(error, 'strerror', None) or 'is not PEM'}") from None
     try:
-        certificate = x509.load_pem_x509_certificate(texts["tls.certificate"].encode())
+        certificate = x509.load_pem_x509_certificate(installed.encode())
     except ValueError:
-        raise ValueError(f"tls.certificate: {s.tls.certificate} holds no certificate in PEM") from None
-    try:
-        key = load_pem_private_key(texts["tls.key"].encode(), password=None)
-    except (ValueError, TypeError):
-        raise ValueError(f"tls.key: {s.tls.key} holds no private key in PEM without a passphrase") from None
-    if key.public_key() != certificate.public_key():
-        raise ValueError(f"tls.key: {s.tls.key} is not the key of {s.tls.certificate}")
-    if certificate.not_valid_after_utc <= datetime.now(UTC):
-        raise ValueError(f"tls.certificate: {s.tls.certificate} expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
-    named = names_of(certificate)
-    for host in hosts:
-        if host not in named and f"*.{host.partition('.')[2]}" not in named:
-            raise ValueError(f"tls.certificate: {s.tls.certificate} is for {', '.join(sorted(named))}, and not for {host}")
-    return texts["tls.certificate"], texts["tls.key"]
-
-
-def names_of(certificate):
-    """Return the DNS names and addresses that *certificate* is for."""
-    from cryptography import x509
-
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return set()
-    return {name.lower() for name in names.get_values_for_type(x509.DNSName)} | {
-        str(address) for address in names.get_values_for_type(x509.IPAddress)
-    }
+        raise ValueError(f"there is no certificate in {CERTIFICATE}; get one: issue-cert") from None
+    left = (certificate.not_valid_after_utc - datetime.now(UTC)).days
+    server = re.search("^server (.*)", renewal, re.M)
+    by_certbot = "\nserved" in f"\n{renewal}"
+    if certificate.issuer == certificate.subject:
+        issuer = "itself: browsers warn"
+    else:
+        issuer = certificate.issuer.rfc4514_string() + (f", by certbot from {server[1]}" if by_certbot else "")
+    missing = [host for host in hosts if host not in names_of(certificate)]
+    yield "issuer", issuer
+    yield "names", " ".join(sorted(names_of(certificate))) + (f"   (not {' '.join(missing)})" if missing else "")
+    yield "days left", f"{left}, until {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+    ports = [part.partition("\n")[::2] for part in serving.split("\0") if part]
+    same = [port for port, pem in ports if x509.load_pem_x509_certificate(pem.encode()) == certificate]
+    yield "served", f"on port {' and '.join(same)}" if same else "nowhere; mend it with: configure-apache or configure-jupyter"
+    following = re.search("^next (.+)", renewal, re.M)
+    if not by_certbot:
+        yield "renewal", "not by certbot; issue-cert makes a self-signed one anew" if left >= 0 else "none"
+    elif following:
+        failed = "" if "last success" in renewal else "; the last run failed: journalctl -u certbot"
+        yield "renewal", f"certbot looks next on {following[1]}{failed}"
+    else:
+        yield "renewal", "certbot's timer does not run; mend it with: issue-cert"

@@ -3,20 +3,22 @@
 import json as jsonlib
 import time
 from dataclasses import asdict, replace
+from functools import cache
 
 from fabric import Connection, task
 from invoke import Exit
 
-from .certs import CERTIFICATE
 from .jupyter import generated_here
 from .kit.errors import Problem
-from .kit.quote import sh
+from .kit.quote import sh, words
 from .kit.report import FAILED, OK, Report, say
 from .kit.resources import Check
+from .kit.resources.check import clock
 from .kit.settings import Invalid
 from .kit.shell import shell_of
 from .kit.task import writable
-from .options import base_url, names, password, prefix, schema, setup
+from .options import apache_ports, base_url, names, password, prefix, schema, setup
+from .pair import CERTIFICATE
 
 GIB = 1 << 20  # in the kibibytes of /proc/meminfo and df
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
@@ -35,8 +37,8 @@ def preflight(c, s):
     yield Check("memory", "grep -E '^(MemTotal|SwapTotal):' /proc/meminfo", memory)
     yield Check("disk", sh("df -Pk / | tail -n 1; ls -d {} 2>/dev/null; :", f"{prefix(s)}/bin/jupyter"), disk)
     yield Check("clock", "date +%s", clock)
-    for port, unit in ((80, "apache2"), (443, "apache2"), (s.jupyter.port, "jupyter")):
-        yield Check(f"port {port}", sh(PORT, port), port_judge(port, unit))
+    yield from ports_are_free(s)
+    yield port_check(s.jupyter.port, s.jupyter.name)
     yield Check("apt", APT, lambda output: apt(output, s.apt.lock_timeout))
 
 
@@ -77,24 +79,24 @@ def disk(output):
     return "", f"only {free // 1024} MiB free on /" if free < 3 * GIB else ""
 
 
-def clock(output):
-    """Judge the clock by ours."""
-    ahead = int(output) - time.time()
-    if abs(ahead) < 300:
-        return "", ""
-    way = "ahead of" if ahead > 0 else "behind"
-    return (
-        f"its clock is {abs(ahead) / 60:.0f} minutes {way} yours; certificates and apt would fail: timedatectl set-ntp true",
-        "",
-    )
-
-
 # Who listens is asked of ss; which unit that is, of its cgroup.
 PORT = """
     ss -Hltnp "sport = :{}" 2>/dev/null | grep -o '("[^"]*",pid=[0-9]*' | sort -u | while IFS='"=' read -r _ name _ pid; do
         printf '%s %s %s\\n' "$name" "$pid" "$(sed -n 's/.*\\/\\([^/]*\\)\\.service$/\\1/p' "/proc/$pid/cgroup" | head -n 1)"
     done
 """
+
+
+def ports_are_free(s):
+    """Yield the checks that Apache's ports are its own, or nobody's."""
+    for port in apache_ports(s):
+        yield port_check(port, "apache2")
+
+
+@cache
+def port_check(port, unit):
+    """Return the check that nobody but the service *unit* listens on *port*; the same one for all tasks."""
+    return Check(f"port {port}", sh(PORT, port), port_judge(port, unit))
 
 
 def port_judge(port, unit):
@@ -164,41 +166,55 @@ def check_verify(c, domain=None, json=None, **_):
     if json:
         writable("json", json)
     try:
-        return schema.load(c, {"tls.domain": domain})
+        s = schema.load(c, {"tls.domain": domain})
     except Invalid as error:
         raise Exit(str(error), 2) from None
+    if s.jupyter.access == "tunnel":
+        raise Exit("verify visits what all can reach; with jupyter.access tunnel, the task tunnel says what answers", 2)
+    return s
 
 
 verify.check = check_verify
 _verified = {}  # by host, so that one file holds them all
 
 
+# The certificate of a site of the operator's own, as the server itself sees it.
+SERVED = "openssl s_client -connect 127.0.0.1:443 -servername {} </dev/null 2>/dev/null | openssl x509"
+
+
 def proof(c, s, secret):
     """Yield each step from the installed certificate, which SSH tells, to the kernel and the terminal."""
-    from .web import Site, Step, visit
+    from .web import APACHE, Site, Step, visit
 
+    direct = s.jupyter.access == "direct"
+    ports = (s.jupyter.port, 0) if direct else (443, 80)
+    services = {s.jupyter.name: "configure-jupyter"} | ({} if direct else {"apache2": "install-apache"})
+    asked = words(str(port) for port in ports if port)
     started = time.monotonic()
     try:
-        installed, listens, jupyter, apache = shell_of(c).batch(
+        installed, listens, *active = shell_of(c).batch(
             [
-                sh("cat {}", CERTIFICATE),
-                "[ $(ss -Hltn 'sport = :80 or sport = :443' | grep -o ':[0-9]* ' | sort -u | wc -l) = 2 ]",
-                "systemctl is-active jupyter",
-                "systemctl is-active apache2",
+                sh(SERVED, names(c, s)[0]) if s.apache.site else sh("cat {}", CERTIFICATE),
+                sh('for port in {}; do ss -Hltn "sport = :$port" | grep -q . || exit 1; done', asked),
+                *(sh("systemctl is-active {}", name) for name in services),
             ]
         )
     except Problem as error:
         yield Step("server", False, str(error))
         return
     seconds = time.monotonic() - started
-    for answer, name, mend in ((jupyter, "jupyter", "configure-jupyter"), (apache, "apache2", "install-apache")):
+    for answer, (name, mend) in zip(active, services.items(), strict=True):
         if not answer.ok:
             yield Step("server", False, f"{name}.service is {answer.out.strip() or 'not there'}", mend, seconds)
             break
     else:
-        yield Step("server", True, "jupyter.service and apache2.service are active", "", seconds)
-    for step in visit(Site(names(c, s)[0], base_url(s) or "/", installed.out if installed.ok else ""), secret):
-        if step.name == "reachable" and step.mend and apache.ok and listens.ok:
-            # Apache listens there, so what refuses us from here is a firewall.
+        they = " and ".join(f"{name}.service" for name in services)
+        yield Step("server", True, f"{they} {'are' if len(services) > 1 else 'is'} active", "", seconds)
+    site = Site(names(c, s)[0], base_url(s) or "/", installed.out if installed.ok else "", *ports)
+    for step in visit(site, secret):
+        if step.name == "reachable" and step.mend and active[-1].ok and listens.ok:
+            # Somebody listens there, so what refuses us from here is a firewall.
             step = replace(step, mend="firewall")
+        elif direct and step.mend in (APACHE, "install-apache"):
+            step = replace(step, mend="issue-cert" if step.name == "certificate" else "configure-jupyter")
         yield step

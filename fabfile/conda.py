@@ -1,14 +1,129 @@
-"""Python, with JupyterLab and the classic notebook."""
+"""Python, with JupyterLab and the classic notebook: Anaconda, Miniconda, Miniforge, or the system's own."""
 
-from .kit.resources import Package, PipPackages, Venv
-from .options import jupyter_service, login_user, prefix, setup
+from .installers import DISTRIBUTIONS, sources
+from .kit.quote import sh
+from .kit.resources import (
+    Agreement,
+    ChannelTerms,
+    Check,
+    CondaInit,
+    CondaPackages,
+    CondaPrefix,
+    CondaRemoved,
+    CondaUpdates,
+    Download,
+    DownloadBegun,
+    Package,
+    PipPackages,
+    PipUpdates,
+    Terms,
+    Upload,
+    Venv,
+)
+from .kit.resources.conda import is_complete
+from .kit.task import confirm
+from .options import home, jupyter_service, login_user, prefix, setup
 
 
-@setup(user="user.name", distribution="python.distribution", prefix="python.prefix", packages="python.packages")
+@setup(
+    user="user.name",
+    distribution="python.distribution",
+    version="python.version",
+    prefix="python.prefix",
+    packages="python.packages",
+    accept_terms="python.accept_terms",
+    upload="python.upload",
+    update="python.update",
+)
 def install_anaconda(c, s):
     """Give the login user a Python with JupyterLab and the classic notebook."""
-    yield Package("python3-venv", lock_timeout=s.apt.lock_timeout)
-    yield login_user(s)
-    yield Venv(prefix(s), s.user.name)
+    path, user = prefix(s), s.user.name
     # A server that runs already would go on with what it has loaded.
-    yield PipPackages(prefix(s), s.user.name, s.python.packages, notify=jupyter_service(s).restart)
+    restart = jupyter_service(s).restart
+    if s.python.distribution == "venv":
+        yield Package("python3-venv", lock_timeout=s.apt.lock_timeout)
+        yield login_user(s)
+        yield Venv(path, user)
+        yield PipPackages(path, user, s.python.packages, notify=restart)
+        if s.python.update:
+            yield PipUpdates(path, user, ("pip", "setuptools"))
+        return
+    distribution = DISTRIBUTIONS[s.python.distribution]
+    yield from begin_download(c, s)
+    if distribution.title == "Miniforge":
+        yield Check("channels", sh(CHANNELS, home(s)), channels)
+    yield Package("ca-certificates", "curl", lock_timeout=s.apt.lock_timeout)
+    yield login_user(s)
+    name, files = installer(s)
+    if s.python.upload:
+        yield Upload(name, files, is_complete(path), connection=c)
+    else:
+        yield Download(name, files, is_complete(path))
+    # Of a file that somebody else made, only its own header tells what it needs.
+    needs = {} if s.python.url else {"disk": distribution.disk, "memory": distribution.memory, "glibc": distribution.glibc}
+    yield CondaPrefix(path, user, name, files, **needs, notify=restart)
+    # A server that cannot reach the installer can ask nobody for the channels' terms either.
+    if distribution.channels and not s.python.upload:
+        yield ChannelTerms(path, user, distribution.channels, agreement(c, s))
+    if s.python.update:
+        yield CondaUpdates(path, user, ("conda", "pip", "setuptools"), agreement(c, s) if distribution.terms else None)
+    yield CondaPackages(path, user, s.python.packages, notify=restart)
+    yield CondaInit(path, user)
+
+
+def begin_download(c, s):
+    """Yield what makes the server download the installer by itself while other things are done, once its terms are accepted."""
+    if s.python.distribution == "venv":
+        return
+    distribution, path = DISTRIBUTIONS[s.python.distribution], prefix(s)
+    name, files = installer(s)
+    if distribution.terms:
+        yield Terms(name, distribution.terms, agreement(c, s), is_complete(path), ADVICE, foretells=c.config.run.dry)
+    if not s.python.upload:
+        yield DownloadBegun(name, files, is_complete(path))
+
+
+def installer(s):
+    """Return the name of the installer that the settings mean, and where it is for each machine; raises ValueError."""
+    python = s.python
+    files = sources(python.distribution, python.version, python.url, python.sha256)
+    return files[0].name.removesuffix(".sh").removesuffix(f"-Linux-{files[0].machine}"), files
+
+
+ADVICE = "set python.accept_terms: true (--accept-terms); or use Miniforge, which has none (--distribution miniforge)"
+
+
+def agreement(c, s):
+    """Return the operator's yes to the terms of the distribution, which may still have to be asked for."""
+    known = DISTRIBUTIONS[s.python.distribution]
+    question = f"{known.title} and its channels are free under conditions only: {known.terms}. Do you accept these terms?"
+    return Agreement(question, s.python.accept_terms, asks=not c.config.run.dry)
+
+
+CHANNELS = """
+    cd {} 2>/dev/null || exit 0
+    for file in .condarc .conda/.condarc .config/conda/.condarc /etc/conda/.condarc /etc/conda/condarc.d/*; do
+        grep -Eqs '^ *- *"?defaults|^[^#]*repo\\.anaconda\\.com|^channels: *\\[.*defaults' "$file" && realpath "$file"
+    done; :
+"""
+
+
+def channels(output):
+    """Judge conda's own settings: under Miniforge, none should bring Anaconda's channels, which have terms."""
+    files = ", ".join(output.split("\n")[:-1])
+    return "", f"{files} brings Anaconda's channels, and with these their terms; take defaults out of it" if files else ""
+
+
+@setup(
+    user="user.name",
+    distribution="python.distribution",
+    prefix="python.prefix",
+    help={"yes": "Remove without asking."},
+)
+def remove_anaconda(c, s, yes=False):
+    """Remove the conda that install-anaconda made, with its packages and environments, and what it left in the shell."""
+    if s.python.distribution == "venv":
+        raise ValueError("python.distribution: venv is no conda; remove its folder yourself")
+    removed = CondaRemoved(prefix(s), s.user.name, s.jupyter.name)
+    confirm(c, f"Remove {removed.path} from {c.host}, with all that is in it", yes)
+    yield removed

@@ -1,9 +1,20 @@
 """The firewall."""
 
+from .kit.guard import Guard
 from .kit.resources import Package, UfwEnabled, UfwOnly, UfwRule
-from .options import setup
+from .options import open_ports, setup
+from .users import proof
 
-WEB = (80, 443)
+FILES = ("/etc/ufw/user.rules", "/etc/ufw/user6.rules", "/etc/ufw/ufw.conf", "/etc/default/ufw")
+# What was live decides, and not what ufw.conf says: a firewall that was stopped may have no rule for SSH.
+NOTE = "if iptables -nL ufw-user-input >/dev/null 2>&1; then : >live; else iptables-save >v4 && ip6tables-save >v6; fi"
+BACK = """
+if [ -e live ]; then ufw --force enable
+else
+    PATH=$PATH:/lib/ufw:/usr/lib/ufw ufw-init force-stop
+    iptables-restore <v4 && ip6tables-restore <v6
+fi
+"""
 
 
 @setup(allow="firewall.allow")
@@ -12,8 +23,11 @@ def firewall(c, s):
     if not s.firewall.enabled:
         return
     yield Package("ufw", lock_timeout=s.apt.lock_timeout)
-    yield UfwRule(0)
-    for port in (*WEB, *s.firewall.allow):
-        yield UfwRule(port)
-    yield UfwOnly((*WEB, *s.firewall.allow))
-    yield UfwEnabled()
+    guard = Guard("firewall", FILES, BACK, s.ssh.undo_after, NOTE)
+    yield UfwRule(0, guard=guard)
+    ports = (*open_ports(s), *s.firewall.allow)
+    for port in ports:
+        yield UfwRule(port, guard=guard)
+    yield UfwOnly(ports, guard=guard)
+    yield UfwEnabled(guard=guard)
+    yield proof(c, s)

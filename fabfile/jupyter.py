@@ -4,12 +4,13 @@ import json
 
 from .conda import install_anaconda
 from .kit.quote import sh
-from .kit.resources import Check, Directory, File, PasswordFile
+from .kit.resources import Check, Directory, File, MovedAside, Package, PasswordFile, Withdrawn
 from .kit.resources.certificate import is_address
-from .options import base_url, home, jupyter_service, names, notebook_dir, password, prefix, render, setup
+from .loaded import LoadedSettings
+from .options import base_url, home, jupyter_service, names, notebook_dir, password, prefix, render, setup, to_load
+from .pair import FOR_JUPYTER, pair
 
-UNIT = "/etc/systemd/system/jupyter.service"
-
+CONFIG_FILE = "jupyter_server_config.py"
 _generated = {}  # by host: the passwords that were generated in this process, so that verify can log in after full-setup
 
 
@@ -32,6 +33,8 @@ def configure_jupyter(c, s, ask_password=False):
     user, config = s.user.name, f"{home(s)}/.jupyter"
     hash_file = f"{config}/password-hash"
     service = jupyter_service(s)
+    met_as = () if s.jupyter.access == "tunnel" else names(c, s)
+    session = f"/usr/local/lib/remote-jupyter-{s.jupyter.name}.sh"
     values = {
         "user": user,
         "prefix": prefix(s),
@@ -40,14 +43,35 @@ def configure_jupyter(c, s, ask_password=False):
         "port": s.jupyter.port,
         "base_url": f"{base_url(s)}/",
         "hash_file": hash_file,
-        "names": ["localhost", *names(c, s)],
-        "by_address": any(map(is_address, names(c, s))),
-        "writable": writable(home(s), notebook_dir(s), prefix(s)),
+        "config": config,
+        "names": ["localhost", *met_as],
+        "by_address": any(map(is_address, met_as)),
+        "behind_proxy": s.jupyter.access == "apache",
+        "tls": FOR_JUPYTER if s.jupyter.access == "direct" else "",
+        "writable": writable(home(s), notebook_dir(s), prefix(s), *["/tmp"] * (s.jupyter.runner == "tmux")),
+        "name": s.jupyter.name,
+        "session": session if s.jupyter.runner == "tmux" else "",
+        "sudo": s.jupyter.sudo,
+        "devices": s.jupyter.devices,
+        "memory": s.jupyter.memory,
     }
     yield from install_anaconda.body(c, s)
+    if s.jupyter.access == "direct":
+        if s.tls.profile == "modern":
+            raise ValueError("tls.profile: modern is for Apache; Jupyter itself (jupyter.access direct) speaks TLS 1.2 too")
+        yield from pair(c, s)
+    if s.jupyter.runner == "tmux":
+        yield Package("tmux", lock_timeout=s.apt.lock_timeout)
+        yield File(session, render("tmux-session.sh.j2", name=s.jupyter.name), notify=service.restart)
+    else:
+        yield Withdrawn(session)
+    unit = f"/etc/systemd/system/{s.jupyter.name}.service"
+    yield Check(f"owner of {s.jupyter.name}.service", sh("grep -s ^User= {}; :", unit), owner_judge(user))
     yield Check("other configuration", sh(OTHERS, config), overriding)
     yield Directory(config, user, mode="0700")
     yield Directory(notebook_dir(s), user, mode="", adopt=False)
+    for suffix in ("py", "json"):
+        yield MovedAside(f"{config}/jupyter_notebook_config.{suffix}", f"{config}/classic.{suffix}", user, notify=service.restart)
     yield PasswordFile(
         hash_file,
         user,
@@ -55,12 +79,43 @@ def configure_jupyter(c, s, ask_password=False):
         "argon2:",
         "password of Jupyter",
         told=generated_here(c),
-        notify=service.restart,
     )
     content = render("jupyter_server_config.py.j2", **values)
-    yield File(f"{config}/jupyter_server_config.py", content, user, mode="0600", notify=service.restart)
-    yield File(UNIT, render("jupyter.service.j2", **values), notify=service.restart)
+    yield File(f"{config}/{CONFIG_FILE}", content, user, mode="0600", notify=service.restart)
+    yield File(unit, render("jupyter.service.j2", **values), notify=service.restart)
     yield service
+    yield LoadedSettings(service, home(s), json.dumps(to_load(s), sort_keys=True))
+
+
+@setup(user="user.name", name="jupyter.name", help={"no_prompt": "Take JUPYTER_PASSWORD, and do not ask for it."})
+def set_password(c, s, no_prompt=False):
+    """Change Jupyter's password; it holds at once, the kernels go on, and everybody has to log in again."""
+    password = web_password(not no_prompt)
+    if not password:
+        raise ValueError("JUPYTER_PASSWORD: is not set; set it, or let yourself be asked")
+    config = f"{home(s)}/.jupyter"
+    yield Check("Jupyter's configuration", sh("grep -sc {} {}; :", "class PasswordOfFile", f"{config}/{CONFIG_FILE}"), takes_up)
+    yield PasswordFile(f"{config}/password-hash", s.user.name, password, "argon2:", "password of Jupyter")
+
+
+def takes_up(output):
+    """Judge whether the server takes up a new password by itself, as it does with the configuration that we write."""
+    if output.strip() in ("", "0"):
+        return "there is none of ours, so that no new password would be taken up; run configure-jupyter, which sets it too", ""
+    return "", ""
+
+
+def owner_judge(user):
+    """Return a judge of whose service it is: one of another user's is not to be taken over."""
+
+    def judge(output):
+        other = output.strip().removeprefix("User=")
+        if other in ("", user):
+            return "", ""
+        own = f"jupyter.name=jupyter-{user}, and its own jupyter.port and jupyter.base_url"
+        return f"it is {other}'s; a second Jupyter on this server needs {own}", ""
+
+    return judge
 
 
 def web_password(ask):

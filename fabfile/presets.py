@@ -1,12 +1,13 @@
 """Flows that only join other tasks."""
 
+from .access import close_other_access
 from .apache import configure_apache, enable_apache_modules, install_apache
 from .certs import issue_cert
 from .checks import preflight
-from .conda import install_anaconda
+from .conda import begin_download, install_anaconda
 from .firewall import firewall
 from .jupyter import configure_jupyter
-from .options import setup
+from .options import by_access, setup
 from .ssh import harden_ssh
 from .users import create_user
 
@@ -16,18 +17,69 @@ from .users import create_user
     domain="tls.domain",
     issuer="tls.issuer",
     distribution="python.distribution",
+    accept_terms="python.accept_terms",
     base_url="jupyter.base_url",
     help={"ask_password": "Ask for the passwords here, instead of USER_PASSWORD, JUPYTER_PASSWORD or generated ones."},
 )
 def full_setup(c, s, ask_password=False):
     """Turn a fresh server into a Jupyter server behind Apache with TLS."""
+    s = by_access(s, "apache")
     yield from preflight.body(c, s)
+    # What takes longest goes on while packages are installed.
+    yield from begin_download(c, s)
     yield from create_user.body(c, s, ask_password=ask_password)
     yield from install_anaconda.body(c, s)
     yield from configure_jupyter.body(c, s, ask_password=ask_password)
     yield from install_apache.body(c, s)
     yield from enable_apache_modules.body(c, s)
-    yield from issue_cert.body(c, s)
     yield from configure_apache.body(c, s)
+    yield from close_other_access.body(c, s)
     yield from firewall.body(c, s)
     yield from harden_ssh.body(c, s)
+    # Last: an issuer asks from outside whether all that works, and may refuse.
+    if not s.apache.site:
+        yield from issue_cert.body(c, s)
+
+
+@setup(
+    user="user.name",
+    distribution="python.distribution",
+    accept_terms="python.accept_terms",
+    base_url="jupyter.base_url",
+    help={"ask_password": "Ask for the passwords here, instead of USER_PASSWORD, JUPYTER_PASSWORD or generated ones."},
+)
+def tunnel_setup(c, s, ask_password=False):
+    """Turn a fresh server into a Jupyter server that only SSH reaches, by the task tunnel."""
+    s = by_access(s, "tunnel")
+    yield from preflight.body(c, s)
+    yield from begin_download(c, s)
+    yield from create_user.body(c, s, ask_password=ask_password)
+    yield from install_anaconda.body(c, s)
+    yield from configure_jupyter.body(c, s, ask_password=ask_password)
+    yield from close_other_access.body(c, s)
+    yield from firewall.body(c, s)
+    yield from harden_ssh.body(c, s)
+
+
+@setup(
+    user="user.name",
+    domain="tls.domain",
+    issuer="tls.issuer",
+    distribution="python.distribution",
+    accept_terms="python.accept_terms",
+    port="jupyter.port",
+    base_url="jupyter.base_url",
+    help={"ask_password": "Ask for the passwords here, instead of USER_PASSWORD, JUPYTER_PASSWORD or generated ones."},
+)
+def direct_setup(c, s, ask_password=False):
+    """Turn a fresh server into a Jupyter server that speaks TLS itself, without Apache."""
+    s = by_access(s, "direct")
+    yield from preflight.body(c, s)
+    yield from begin_download(c, s)
+    yield from create_user.body(c, s, ask_password=ask_password)
+    yield from install_anaconda.body(c, s)
+    yield from configure_jupyter.body(c, s, ask_password=ask_password)
+    yield from close_other_access.body(c, s)
+    yield from firewall.body(c, s)
+    yield from harden_ssh.body(c, s)
+    yield from issue_cert.body(c, s)

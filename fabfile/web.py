@@ -48,7 +48,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Site:
-    """Where Jupyter is reached, and the certificate (PEM, leaf first) that is installed there."""
+    """Where Jupyter is reached, and the certificate (PEM, leaf first) that is installed there; *http_port* may be 0."""
 
     host: str
     base_url: str
@@ -61,6 +61,8 @@ def visit(site: Site, password: Secret | None) -> Iterator[Step]:
     """Yield each step of a visit as it happens; what fails is a step that is not ok, never an exception."""
     browser = _Browser(site, password)
     for name, needs in NEEDS.items():
+        if name == "redirect" and not site.http_port:
+            continue
         began, ok, mend = time.monotonic(), False, ""
         missing = next((need for need in needs if need not in browser.found), None)
         try:
@@ -113,6 +115,7 @@ class _Browser:
             why = "cannot be looked up; is this machine online?" if later else "no such name; does it have a DNS record?"
             raise _Symptom(f"{self.host}: {why}", "") from None
         failed, ports = {}, {"https": self.site.https_port, "http": self.site.http_port}
+        ports = {scheme: port for scheme, port in ports.items() if port}
         for scheme, port in ports.items():
             try:
                 socket.create_connection((self.host, port), PATIENCE).close()
@@ -123,7 +126,8 @@ class _Browser:
         _demand(TimeoutError not in kinds, f"{text}; is a firewall in between?", "firewall")
         _demand(ConnectionRefusedError not in kinds, f"{text}; does Apache run?", APACHE if self.found else "install-apache")
         _demand(not failed, text)
-        return f"{', '.join(dict.fromkeys(info[4][0] for info in infos))}, ports {ports['https']} and {ports['http']}"
+        addresses = ", ".join(dict.fromkeys(info[4][0] for info in infos))
+        return f"{addresses}, port{'s'[: len(ports) - 1]} {' and '.join(map(str, ports.values()))}"
 
     def certificate(self):
         leaf = re.search("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", self.site.certificate, re.DOTALL)
@@ -154,7 +158,7 @@ class _Browser:
             self.connect(ssl.create_default_context()).close()
         except ssl.SSLCertVerificationError:
             return f"{version}, {left} days left; browsers warn, for no authority that they know signed it"
-        return f"{version}, {left} days left"
+        return f"{version}, {left} days left; browsers trust it"
 
     def redirect(self):
         port, path = self.site.http_port, f"{self.base}/"

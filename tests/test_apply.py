@@ -344,10 +344,15 @@ def test_an_environment_is_seen_whatever_its_name(tmp_path, name):
         (path / part).mkdir(parents=True)
     (path / "pyvenv.cfg").touch()
     assert look(wanted) == {"owner": None}  # unfinished
-    (path / "bin/python").symlink_to("/bin/sh")
+    (path / "bin/python3.11").touch(0o755)
+    (path / "bin/python").symlink_to("python3.11")
     (path / "lib/python3.11/site-packages/pip/__init__.py").touch()
     assert look(wanted) == {"owner": ME}
     assert Venv(str(path), "grace").refuse({"owner": ME})
+    (path / "bin/python3.13").touch(0o755)  # as after an upgrade of the release
+    (path / "bin/python").unlink()
+    (path / "bin/python").symlink_to("python3.13")
+    assert look(wanted) == {"owner": None}
 
 
 # -- certificates

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from fabfile import checks
-from fabfile.certs import own_pair
 from fabfile.jupyter import overriding, writable
 from fabfile.options import schema
+from fabfile.pair import own_pair
 from fabfile.users import public_keys
 
 GIB = 1 << 20
@@ -146,7 +146,7 @@ def test_a_folder_inside_another_is_not_named_again(folders, kept):
 
 def test_keys_are_taken_as_text_or_from_files(tmp_path):
     (tmp_path / "id.pub").write_text(f'# mine\n{KEY}\n\nfrom="10.0.0.0/8" {KEY}2\n')
-    assert public_keys((KEY, str(tmp_path / "id.pub"))) == (KEY, KEY, f'from="10.0.0.0/8" {KEY}2')
+    assert public_keys("user.authorized_keys", (KEY, str(tmp_path / "id.pub"))) == (KEY, KEY, f'from="10.0.0.0/8" {KEY}2')
 
 
 @pytest.mark.parametrize("what", ["nothing", "a folder", "no keys", "a private key", "bytes"])
@@ -159,7 +159,7 @@ def test_what_holds_no_public_key_is_refused(tmp_path, what):
             {"no keys": b"hello\n", "bytes": b"\xff\xfe"}.get(what, b"-----BEGIN OPENSSH PRIVATE KEY-----\n")
         )
     with pytest.raises(ValueError, match="user.authorized_keys: ") as caught:
-        public_keys((str(path),))
+        public_keys("user.authorized_keys", (str(path),))
     assert str(path) in str(caught.value)
 
 

@@ -14,13 +14,30 @@ from tests.samples import load, samples
 
 ALL = samples()
 KINDS = {
+    "absent",
+    "acme_certificate",
+    "withdrawn",
     "apache",
     "authorized_keys",
+    "channel_terms",
+    "conda_init",
+    "conda_packages",
+    "conda_prefix",
+    "conda_removed",
+    "conda_updates",
+    "certificate_copy",
     "directory",
+    "download",
+    "download_begun",
     "file",
+    "locked",
+    "no_user",
+    "no_lineage",
+    "moved_aside",
     "package",
     "password_file",
     "pip_packages",
+    "pip_updates",
     "self_signed",
     "served_certificate",
     "service",
@@ -28,6 +45,7 @@ KINDS = {
     "ufw_enabled",
     "ufw_only",
     "ufw_rule",
+    "upgrade",
     "user",
     "venv",
 }  # fmt: skip
@@ -48,7 +66,9 @@ def test_every_kind_has_samples_of_a_bare_a_drifted_and_a_converged_host():
     }
     assert {name.partition("/")[0] for name in ALL} == KINDS
     assert all({"absent", "drifted", "converged"} <= found for found in cases.values()), cases
-    assert {kind for kind, found in cases.items() if "unknown" in found} == {"self_signed", "service", "sshd_settings"}
+    assert {kind for kind, found in cases.items() if "unknown" in found} == {
+        *("channel_terms", "conda_packages", "conda_updates", "pip_updates", "self_signed", "service", "sshd_settings")
+    }
 
 
 @pytest.mark.parametrize("sample", ALL.values(), ids=ALL)
@@ -129,6 +149,7 @@ def find_script(script):
     """Return shell text that prints the words of the command that *script* gives to its unit, one a line."""
     lines = [line for line in script.splitlines() if "/bin/sh -ec" in line]
     inner = lines[0].partition("/bin/sh -ec ")[2].partition(" </dev/null")[0]
+    inner = inner.replace("$$", "$")  # as systemd has it
     return f"""set -- {inner}; eval "set -- $1"; printf '%s\\n' "$@" """
 
 

@@ -10,8 +10,10 @@ from types import SimpleNamespace
 
 import jinja2
 import pytest
+from invoke import Config
 
 from fabfile import configure_apache, configure_jupyter, harden_ssh
+from fabfile.apache import path_judge
 from fabfile.kit.resources import MARK, File
 from fabfile.options import CONFIG, render, schema
 
@@ -26,7 +28,7 @@ def made(monkeypatch):
             monkeypatch.delenv(name)
 
     def make(task, path, *settings, host="web.example.org"):
-        c = SimpleNamespace(host=host, port=22, user="root", config={}, transport=None)
+        c = SimpleNamespace(host=host, port=22, user="root", config=Config(lazy=True), transport=None)
         loaded = schema.load(c, dict(setting.split("=", 1) for setting in settings))
         [text] = [part.content for part in task.body(c, loaded) if isinstance(part, File) and part.path.endswith(path)]
         return text
@@ -36,8 +38,8 @@ def made(monkeypatch):
 
 @pytest.mark.parametrize("template", sorted(path.name for path in (CONFIG / "templates").glob("*.j2")))
 def test_each_file_says_in_its_head_whose_it_is(template):
-    first = (CONFIG / "templates" / template).read_text(encoding="utf-8").splitlines()[0]
-    assert first.startswith("# {{ mark }}") and MARK == "Made by remote-jupyter"
+    lines = (CONFIG / "templates" / template).read_text(encoding="utf-8").splitlines()
+    assert lines[lines[0].startswith("#!")].startswith("# {{ mark }}") and MARK == "Made by remote-jupyter"
 
 
 def test_a_value_that_nobody_gives_is_an_error():
@@ -78,7 +80,7 @@ def test_jupyter_is_told_what_was_set(made):
         "localhost",
         "web.example.org",
     ]
-    assert "'/home/ada/.jupyter/password-hash'" in found["PasswordIdentityProvider.hashed_password"]
+    assert found["PasswordIdentityProvider.hashed_password"].startswith("HASH.read_text(")
     assert found["PasswordIdentityProvider.password_required"] is True and found["IdentityProvider.token"] == ""
 
 
@@ -168,15 +170,39 @@ def having(lines, directive):
 
 @pytest.mark.parametrize(("base", "below"), [("/", ""), ("/jupyter", "/jupyter"), ("/a/b", "/a/b")])
 def test_the_site_proxies_its_path_and_nothing_else(made, base, below):
-    _, https = site(made, f"jupyter.base_url={base}", "jupyter.port=9999")
-    [passed] = having(https, "ProxyPass")
+    settings = (f"jupyter.base_url={base}", "jupyter.port=9999")
+    _, https = site(made, *settings)
+    part = [line.strip() for line in made(configure_apache, "/jupyter.inc", *settings).splitlines()]
+    assert having(https, "IncludeOptional") == ["/etc/apache2/remote-jupyter/*.inc"] and not having(https, "ProxyPass")
+    [passed] = having(part, "ProxyPass")
     assert passed.split()[:2] == [base, f"http://127.0.0.1:9999{base}"] and "upgrade=websocket" in passed.split()
-    assert having(https, "ProxyPassReverse") == [f"{base} http://127.0.0.1:9999{base}"]
-    assert having(https, "SetEnvIf")[0] == f'Request_URI "^{below}/" no-gzip'
-    assert [rule for rule in having(https, "RewriteRule") if rule.startswith("^/$")] == (
-        [f"^/$ {below}/ [R=302,L]"] if below else []
-    )
-    assert having(https, "ProxyPreserveHost") == ["On"] and having(https, "ProxyRequests") == ["Off"]
+    assert having(part, "ProxyPassReverse") == [f"{base} http://127.0.0.1:9999{base}"]
+    assert having(part, "SetEnvIf")[0] == f'Request_URI "^{below}/" no-gzip'
+    assert having(part, "RewriteRule") == ([f"^/$ {below}/ [R=302,L]"] if below else [])
+    assert having(part, "ProxyPreserveHost") == ["On"] and having(part, "<Location") == [f'"{base}">']
+
+
+def test_below_another_site_its_root_is_left_alone_and_the_names_are_looked_at(made):
+    part = made(configure_apache, "/jupyter.inc", "apache.site=www", "tls.domain=a.example")
+    assert "RewriteRule" not in part and "!~ /^(a\\.example)(:[0-9]+)?$/i" in part
+    with pytest.raises(ValueError):
+        made(configure_apache, "sites-available/jupyter.conf", "apache.site=www")
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "refused"),
+    [
+        ("/jupyter", "/jupyter", True),
+        ("/jupyter", "/jupyter/ada", True),
+        ("/jupyter/ada", "/jupyter", True),
+        ("", "/ada", True),
+        ("/ada", "/", True),
+        ("/ada", "/adam", False),
+    ],
+)
+def test_two_jupyters_need_paths_beside_each_other(mine, other, refused):
+    problem, _ = path_judge(mine)(f"{other} /etc/apache2/remote-jupyter/grace.inc\n")
+    assert bool(problem) == refused and (not refused or "the Jupyter grace has" in problem)
 
 
 def test_http_leads_to_https_with_the_same_path(made):
@@ -244,4 +270,5 @@ def test_sshd_is_told_what_was_set(made, settings, lines):
     text = made(harden_ssh, "00-remote-jupyter.conf", *settings)
     found = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert lines <= set(found) and len({line.split()[0] for line in found}) == len(found)
-    assert all(len(line.split()) == 2 for line in found)
+    assert "PermitOpen localhost:8888 127.0.0.1:8888" in found
+    assert all(len(line.split()) == 2 for line in found if not line.startswith("PermitOpen"))

@@ -315,7 +315,7 @@ def test_a_certificate_that_browsers_refuse_is_to_be_issued_anew_and_gets_no_pas
 def test_a_certificate_of_a_known_authority_makes_no_browser_warn(stand, monkeypatch):
     site = stand.start()
     monkeypatch.setenv("SSL_CERT_FILE", str(stand.folder / "both.pem"))
-    assert walk(site)["certificate"].detail == "TLS 1.3, 30 days left"
+    assert walk(site)["certificate"].detail == "TLS 1.3, 30 days left; browsers trust it"
 
 
 @pytest.mark.parametrize("installed", ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import paramiko
@@ -58,6 +59,8 @@ def reason(c, error):
     # paramiko tries a key file as each of its types, and "Invalid key" is what the last one says.
     if isinstance(error, paramiko.AuthenticationException) or "Invalid key" in str(error):
         return f"{c.user} may not log in with this key or password; name the right private key with -i FILE"
+    if "protocol banner" in str(error):
+        return f"{place} closes each connection at once, as sshd does for a minute or so after failed logins; try again then"
     kinds = {  # the first that fits
         Unreachable: error,
         socket.gaierror: f"no such host: {c.host}; check the name after -H",
@@ -105,12 +108,16 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
                 except ValueError:
                     continue
                 # OpenSSH passes over what is no key, and a key says its own type.
-                if marker in ("", "@revoked") and data[4:].startswith(kind.encode()):
+                if marker in ("", "@revoked", "@cert-authority") and data[4:].startswith(kind.encode()):
                     found.append((marker, kind, data))
         return found
 
+    def marked(self, marker):
+        """Return the keys of the lines with this *marker*."""
+        return [data for mark, _, data in self.known if mark == marker]
+
     def transport(self, sock, **kwargs):
-        """Return a transport on *sock* that asks first for the key types that are already known."""
+        """Return a transport on *sock* that asks first for certificates where an authority is known, then for known key types."""
         if isinstance(sock, socket.socket):
             # paramiko leaves Nagle's algorithm on, which costs 40 ms a command.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -121,15 +128,21 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
         types = {kind for marker, kind, _ in self.known if not marker}
         if "ssh-rsa" in types:
             types |= {"rsa-sha2-512", "rsa-sha2-256"}
-        options.key_types = sorted(options.key_types, key=lambda kind: kind not in types)
+        key_types = sorted(options.key_types, key=lambda kind: kind not in types)
+        certified = [f"{kind}-cert-v01@openssh.com" for kind in key_types if self.marked("@cert-authority")]
+        options.key_types = certified + key_types
         return transport
 
     def missing_host_key(self, client, hostname, key):
         """Accept *key*, or raise Unreachable; paramiko asks this for every host, as it was given no file to read."""
-        known, kind, data = self.known, key.get_name(), key.asbytes()
+        known, kind = self.known, key.get_name()
+        signed, key.public_blob = key.public_blob, None  # with a certificate paramiko calls that the key
+        data = key.asbytes()
         fingerprint = base64.b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
-        if any(marker == "@revoked" and stored == data for marker, _, stored in known):
+        if data in self.marked("@revoked"):
             raise Unreachable(f"the host key of {self.host} (SHA256:{fingerprint}) is marked as revoked in known_hosts")
+        if signed and self.vouched_for(signed):
+            return
         plain = [(stored_kind, stored) for marker, stored_kind, stored in known if not marker]
         if (kind, data) in plain:
             return
@@ -143,6 +156,32 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
                 f"the host key of {self.host} (SHA256:{fingerprint}) is not known, and StrictHostKeyChecking is yes"
             )
         self.record(kind, data)
+
+    def vouched_for(self, signed):
+        """Return whether an authority of known_hosts has signed this certificate; raises Unreachable where it does not fit."""
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_identity
+
+        certificate = load_ssh_public_identity(f"{signed.key_type} {base64.b64encode(signed.key_blob).decode()}".encode())
+        authority = certificate.signature_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        signer, name = base64.b64decode(authority.split()[1]), self.host.partition("]")[0].strip("[").encode()
+        if signer in self.marked("@revoked"):
+            raise Unreachable(f"the authority that signed the host key of {self.host} is marked as revoked in known_hosts")
+        if signer not in self.marked("@cert-authority"):
+            return False  # then its key decides, as if there were no certificate
+        try:
+            certificate.verify_cert_signature()
+        except InvalidSignature:
+            raise Unreachable(f"the certificate of {self.host} has a wrong signature") from None
+        why = {
+            "is no host's": certificate.type.name != "HOST",
+            "is not valid now": not certificate.valid_after <= time.time() < certificate.valid_before,
+            "has critical options": bool(certificate.critical_options),
+            "is for other names": bool(certificate.valid_principals) and name not in certificate.valid_principals,
+        }
+        if wrong := [text for text, holds in why.items() if holds]:
+            raise Unreachable(f"the certificate of the host key of {self.host} {wrong[0]}; it must be signed anew")
+        return True
 
     def record(self, kind, data):
         """Append the key to the user's known_hosts."""

@@ -11,3 +11,7 @@ class Unreachable(Problem):
 
 class ConnectionLost(Problem):
     """The connection ended in the middle."""
+
+
+class NoPassword(Unreachable):
+    """sudo asks for a password that nobody has given."""

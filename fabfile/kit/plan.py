@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 from .errors import ConnectionLost, Problem
+from .guard import ARMED, DISARM, LEFT, NOW, Login
 from .quote import sh
 from .report import CHANGED, FAILED, OK, UNKNOWN, WARNING, WOULD, Progress, indented
 from .resources.base import CANNOT_KNOW, STATE, Handler
@@ -23,6 +24,9 @@ class Section:
 @dataclass(frozen=True)
 class Flush:
     """Runs the handlers that are owed so far, instead of at the end."""
+
+
+PARTS = (Flush, Login)  # parts of a plan that are no resources
 
 
 @dataclass
@@ -53,6 +57,8 @@ class Plan:
         self.items = []
         self.owed = {}
         self.inherited = set()  # the names of the handlers that an earlier run left
+        self.left = []  # the names of the guards that an earlier run left armed
+        self.armed = {}  # by name: the guards of this run that no login has proved yet
         tasks = [""]
         for part in body:
             if not isinstance(part, Section):
@@ -65,7 +71,7 @@ class Plan:
     def add(self, new):
         """Append an item, unless an earlier one can stand for it too."""
         for item in self.items:
-            if not isinstance(item.resource, Flush) and (joined := item.resource.joined(new.resource)):
+            if not isinstance(item.resource, PARTS) and (joined := item.resource.joined(new.resource)):
                 item.resource = joined
                 return
         self.items.append(new)
@@ -78,14 +84,18 @@ class Plan:
             self.foresee()
             return
         try:
-            if self.owed or any(
-                item.drifted or (item.seen is None and not isinstance(item.resource, Flush)) for item in self.items
+            if (
+                self.owed
+                or (self.left and not self.only_asks)
+                or any(item.drifted or (item.seen is None and not isinstance(item.resource, PARTS)) for item in self.items)
             ):
                 self.alone()
             self.apply()
+            self.prove(Login())
             self.settle(list(self.owed.values()), verify=True)
-        except (Stop, ConnectionLost, KeyboardInterrupt):
+        except (Stop, ConnectionLost, KeyboardInterrupt) as error:
             self.tell_the_rest()
+            self.put_back(error)
             raise
 
     def alone(self):
@@ -97,21 +107,68 @@ class Plan:
         [answer] = self.shell.batch(["exit $waited"], first=LOCK, on_line=waiting)
         if answer.status == 2:
             raise Stop("Another run has been changing this host for 10 minutes. " + GO_ON)
-        if answer.status == 1:
+        if answer.status == 1 or self.left:
             self.observe(self.items, owed=True)
-            self.refuse()
+        if self.left:
+            self.shell.batch([NOW])
+            self.report.line("", "put back", f"what an earlier run changed and did not prove: {', '.join(self.left)}")
+            self.observe(self.items, owed=True)
+        self.refuse()
+
+    def prove(self, login, task=""):
+        """Where something that is guarded was changed, let a new login show that it works, or put back what was there."""
+        if not self.armed:
+            return
+        mine = {item.resource.notify for item in self.items if item.done and item.resource.guarded(item.seen)}
+        self.settle([handler for handler in self.owed.values() if handler in mine])
+        started, names = time.monotonic(), ", ".join(dict.fromkeys(guard.name for guard in self.armed.values()))
+        time.sleep(0.2)  # a server that was told to reload may close its sockets for a moment
+        try:
+            user, why = login.prove(self.shell)
+        except Problem as error:
+            self.report.add(task, login.label, FAILED, time.monotonic() - started, detail=str(error))
+            raise Stop(f"No new login becomes root after this change of {names}. " + GO_ON) from None
+        [answer] = self.shell.batch([DISARM])
+        self.armed.clear()
+        if not answer.ok:
+            raise Stop(f"The server has put {names} back before a new login was proved. " + GO_ON)
+        text = f"Login {user}" + (f": {user} gets in all the same; not proved {why}" if why else "")
+        self.report.line(task, WARNING if why else OK, text, time.monotonic() - started)
+
+    def put_back(self, error):
+        """Put back at once what this run changed and no login has proved; else the server does it by itself."""
+        if not self.armed:
+            return
+        try:
+            if not isinstance(error, Stop):
+                raise ConnectionLost
+            # What would be reloaded is as it was.
+            guarded = [item.resource.notify for item in self.items if item.drifted and item.resource.guarded(item.seen)]
+            forget = [sh("rm -f {}", f"{STATE}/owed/{handler.name}") for handler in guarded if handler]
+            answer, *_ = self.shell.batch([NOW, *forget])
+            for line in answer.out.split() or [said(answer) if answer.err else "nothing, as the server has done that itself"]:
+                self.report.line("", "put back" if answer.ok else "not put back", line)
+        except ConnectionLost:
+            seconds = max(guard.seconds for guard in self.armed.values())
+            names = dict.fromkeys(guard.name for guard in self.armed.values())
+            text = f"{', '.join(names)}: the server does it by itself within {seconds} seconds"
+            self.report.line("", "putting back", text)
 
     def observe(self, items, owed=False):
         """Ask for the state of *items* in one batch, and with *owed* for the handlers that an earlier run left."""
-        items = [item for item in items if not isinstance(item.resource, Flush)]
-        steps = [LIST_OWED] if owed else []
+        items = [item for item in items if not isinstance(item.resource, PARTS)]
+        steps = [LEFT + LIST_OWED] if owed else []
         answers = self.shell.batch(steps + [item.resource.probe() for item in items])
         if owed:
-            left = re.findall(r"\0([^\0]*)\0([^\0]*)", answers.pop(0).out)
+            armed, _, notes = answers.pop(0).out.partition("\0")
+            left = re.findall(r"\0([^\0]*)\0([^\0]*)", f"\0{notes}")
             # What only asks pays nothing; and a handler of ours is as the settings want it now.
             mine = {item.resource.notify.name: item.resource.notify for item in items if item.resource.notify}
             self.owed = {name: mine.get(name) or Handler(name, script) for name, script in left if not self.only_asks}
             self.inherited = self.owed.keys() - mine.keys()
+            self.left = ARMED.findall(armed)
+            for what in re.findall("undone (.*)", armed):
+                self.report.notices.append(f"The server had put back by itself what no new login had proved: {what}")
         for item, answer in zip(items, answers, strict=True):
             if answer.status == CANNOT_KNOW:
                 item.seen = None
@@ -146,7 +203,7 @@ class Plan:
     def foresee(self):
         """Report what would change, and each handler that would run."""
         for item in self.items:
-            if isinstance(item.resource, Flush):
+            if isinstance(item.resource, PARTS):
                 continue
             if item.seen is None:
                 self.report.add(item.task, item.resource.label, UNKNOWN, detail="can be asked only after what comes before it")
@@ -157,6 +214,8 @@ class Plan:
                 self.fine(item)
         for name in self.owed:
             self.report.add("handlers", name, WOULD)
+        for name in self.left:
+            self.report.line("", "not proved", f"{name}: the server puts it back, as no new login was seen since it changed")
 
     def apply(self):
         """Make the drifted items true; each stretch up to a change whose effects are unseen is one batch."""
@@ -164,10 +223,10 @@ class Plan:
         while at < len(self.items):
             stretch = []
             for item in self.items[at:]:
-                if item.seen is None and not isinstance(item.resource, Flush):
+                if item.seen is None and not isinstance(item.resource, PARTS):
                     break
                 stretch.append(item)
-                if isinstance(item.resource, Flush) or (item.drifted and item.resource.changes_unseen):
+                if isinstance(item.resource, PARTS) or (item.drifted and item.resource.changes_unseen):
                     break
             if not stretch:
                 item = self.items[at]
@@ -175,9 +234,12 @@ class Plan:
                 raise Stop(GO_ON)
             self.work(stretch)
             at += len(stretch)
-            flushed = isinstance(stretch[-1].resource, Flush)
+            last = stretch[-1]
+            flushed = isinstance(last.resource, Flush)
             if flushed:
                 self.settle(list(self.owed.values()))
+            if isinstance(last.resource, Login):
+                self.prove(last.resource, last.task)
             if at < len(self.items):
                 unseen = not flushed and stretch[-1].done and stretch[-1].resource.changes_unseen
                 if unseen or (self.items[at].seen is None and (flushed or any(item.done for item in stretch))):
@@ -191,7 +253,7 @@ class Plan:
     def work(self, stretch):
         """Apply what drifted in *stretch* in one batch that stops at the first failure; print each line as it happens."""
         drifted = [item for item in stretch if item.drifted]
-        queue = [item for item in stretch if not isinstance(item.resource, Flush)]
+        queue = [item for item in stretch if not isinstance(item.resource, PARTS)]
         clock = time.monotonic()
         progress = None
 
@@ -211,8 +273,10 @@ class Plan:
             queue.pop(0)
             if not answer.ok:
                 self.fail(item, "apply", answer, seconds)
-            item.done = True
-            self.report.add(item.task, item.resource.label, CHANGED, seconds, item.resource.diff(item.seen))
+            short = item.resource.fell_short(answer.out)
+            item.done = not short
+            diff = "" if short else item.resource.diff(item.seen)
+            self.report.add(item.task, item.resource.label, WARNING if short else CHANGED, seconds, diff, short)
             if notice := item.resource.notice():
                 self.report.notices.append(notice)
             upto(drifted[number + 1] if number + 1 < len(drifted) else None)
@@ -233,7 +297,11 @@ class Plan:
         """Return the shell text that makes *item* true; the handler that this owes is noted on the host first."""
         owe = self.note(item)
         settled = [sh("rm -f {}", f"{STATE}/owed/{name}") for name in item.resource.settles(item.seen)]
-        return "\n".join([owe, "set -e", item.resource.apply(item.seen), *settled])
+        arm = ""
+        if guard := item.resource.guarded(item.seen):
+            self.armed[guard.folder] = guard
+            arm = guard.arm()
+        return "\n".join([owe, arm, "set -e", item.resource.apply(item.seen), *settled])
 
     def note(self, item):
         """Remember the handler of *item*, forget those that it settles, and return the shell text that notes it on the host."""
@@ -301,7 +369,7 @@ class Plan:
         reached = {(entry.task, entry.resource) for entry in self.report.entries}
         missed = {}
         for item in self.items:
-            if not isinstance(item.resource, Flush) and (item.task, item.resource.label) not in reached:
+            if not isinstance(item.resource, PARTS) and (item.task, item.resource.label) not in reached:
                 missed.setdefault(item.task, []).append(item.resource.label)
         for task, labels in missed.items():
             self.report.line(task, "not reached", ", ".join(labels))

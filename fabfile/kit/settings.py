@@ -34,10 +34,10 @@ class Schema:
             if name != self.key:
                 raise Invalid(f"{name}: there is no such setting; did you mean {self.key}?")
         tree = self._merged(self.defaults, plain(c.config.get(self.key) or {}), ())
-        for dotted, value in (self.from_environment() | (flags or {})).items():
+        given = {dotted: value for dotted, value in (flags or {}).items() if value is not None}
+        for dotted, value in (self.from_environment() | given).items():
             group, name = dotted.split(".")
-            if value is not None:
-                tree[group][name] = value
+            tree[group][name] = value
         return self.checked(tree)
 
     def from_environment(self):

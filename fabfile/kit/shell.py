@@ -11,7 +11,7 @@ from invoke import Result, UnexpectedExit
 from paramiko import SSHException
 
 from .connect import connect
-from .errors import ConnectionLost, Problem, Unreachable
+from .errors import ConnectionLost, NoPassword, Problem, Unreachable
 from .quote import sh, words
 
 PREAMBLE = """
@@ -71,13 +71,13 @@ class Shell:
     """A root ``sh`` on the host of the connection *c*: root's own login, or sudo with or without a password.
 
     Each step runs in a subshell of its own with no standard input. Script and secrets travel on the shell's standard
-    input only, so nothing of them shows in argv, the environment or a log.
+    input only, so nothing of them shows in argv, the environment or a log. sudo's *password* is looked for where it is not given.
     """
 
-    def __init__(self, c):
+    def __init__(self, c, password=None):
         self.host = c.original_host
         self.round_trips = 0
-        self._connection = c
+        self.connection = c
         self._mark = f"rj-{secrets.token_hex(16)}"
         self._prompt = f"sudo-{secrets.token_hex(8)}:"
         self._out = self._err = b""
@@ -87,11 +87,11 @@ class Shell:
             if c.user == "root":
                 self._channel.exec_command("exec /bin/sh")
             else:
-                self._become_root(c)
+                self._become_root(c, password)
         except (EOFError, OSError, SSHException) as error:
             raise Unreachable(f"{c.host} gives no shell: {error or 'it closed the connection'}") from None
 
-    def _become_root(self, c):
+    def _become_root(self, c, password):
         self._channel.exec_command(
             sh(
                 'exec sudo -S -p {} env "SSH_CONNECTION=$SSH_CONNECTION" /bin/sh -c {}',
@@ -107,7 +107,7 @@ class Shell:
                         f"sudo does not accept this password for {c.user}; SUDO_PASSWORD is the one that {c.user} has there"
                     )
                 asked, self._err = True, b""
-                self._channel.sendall(sudo_password(c).encode() + b"\n")
+                self._channel.sendall((password.reveal() if password else sudo_password(c)).encode() + b"\n")
             elif not self._read():
                 said = self._err.decode(errors="replace").replace(self._prompt, "").strip()
                 raise Unreachable(
@@ -123,7 +123,7 @@ class Shell:
     def close(self):
         """Close the channel and the connection below it."""
         self._channel.close()
-        self._connection.close()
+        self.connection.close()
 
     def batch(self, steps, stop=False, on_answer=None, on_line=None, first=""):
         """Run the shell texts *steps* in one round trip and return an Answer for each.
@@ -221,4 +221,4 @@ def sudo_password(c):
     if sys.stdin.isatty():
         with _lock:
             return getpass.getpass(f"sudo password of {c.user} on {c.host}: ")
-    raise Unreachable(f"sudo asks for the password of {c.user}; give it in SUDO_PASSWORD, or log in as root")
+    raise NoPassword(f"sudo asks for the password of {c.user}; give it in SUDO_PASSWORD, or log in as root")

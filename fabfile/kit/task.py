@@ -4,6 +4,7 @@ import inspect
 import os
 import re
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from .shell import close_all, shell_of
 
 BAD_REQUEST, PENDING = 2, 3  # exit statuses
 
+_asking = threading.Lock()
 _reports = {}  # of one command line, by host, in the order in which the hosts came
 
 
@@ -273,6 +275,17 @@ def adopt(program):
             raise Exit(f"-f {program.args.config.value}: {why}", BAD_REQUEST) from None
 
     program.executor_class, program.update_config, program.parse_tasks = Executor, update_config, parse_tasks
+
+
+def confirm(c, what, yes=False):
+    """Ask on the terminal whether to do *what*, unless *yes*; raises Exit where the answer is no, or nobody can be asked."""
+    if yes or c.config.run.dry:
+        return
+    if not sys.stdin.isatty():
+        raise Exit(f"{what}: there is no terminal to ask on; say --yes", BAD_REQUEST)
+    with _asking:
+        if input(f"{what}? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise Exit("Nothing was changed.", 1)
 
 
 def check_host(text):

@@ -6,7 +6,9 @@ ratios, not the seconds.
 """
 
 import asyncio
+import contextlib
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -15,15 +17,25 @@ import threading
 import time
 from pathlib import Path
 
+import websocket
 from fabric import Connection
 
 from fabfile.kit.plan import Plan, Section
+from fabfile.kit.quote import sh
 from fabfile.presets import full_setup
 
 from . import lab
+from .visitor import PASSWORD, Visitor
 
 FAB = Path(sys.executable).with_name("fab")
 ROOT = Path(__file__).resolve().parents[2]
+SOURCE = """
+import contextlib, socket
+listener = socket.create_server(("127.0.0.1", 9000))
+while True:
+    with contextlib.suppress(OSError), listener.accept()[0] as line:
+        line.sendall(bytes(10**8))
+"""
 
 
 def main(rounds=7, many=(1, 4, 8), suite="bookworm"):
@@ -34,6 +46,7 @@ def main(rounds=7, many=(1, 4, 8), suite="bookworm"):
             bench.fresh(suite)
             bench.no_op(rounds, suite)
             bench.side_by_side(rounds, many, suite)
+            bench.tunnels(rounds, suite)
         finally:
             bench.close()
 
@@ -43,7 +56,7 @@ class Bench:
 
     def __init__(self, folder):
         self.home = folder
-        self.env = os.environ | {"HOME": str(folder)}
+        self.env = os.environ | {"HOME": str(folder), "FABRIC_REMOTE_JUPYTER_PYTHON_DISTRIBUTION": "venv"}
         self.hosts = []
         self.layers = []
 
@@ -120,6 +133,50 @@ class Bench:
             rows.append([number, *(statistics.median(values) for values in (probes, runs, cpu))])
         table("no change, several hosts", ["hosts", "parallel probes s", "full-setup s", "our CPU s"], rows)
 
+    def tunnels(self, rounds, suite):
+        """The two engines that could carry a tunnel's bytes: 100 MB, and 1,000 small websocket messages there and back."""
+        host = self.up(suite, self.converged(suite))
+        env = self.env | {"JUPYTER_PASSWORD": PASSWORD, "FABRIC_REMOTE_JUPYTER_JUPYTER_ACCESS": "tunnel"}
+        clock([*self.fab(host)[:-1], "configure-jupyter"], env)
+        host.ssh(sh("systemd-run -q --unit=bench-source -p Type=exec python3 -c {}", SOURCE))
+        for title, delay in (("near", 0), ("100 ms away", 0.05)):
+            rows = []
+            with Distance(host.address, delay) as port:
+                for name, engine in (("ssh -N -L", self.openssh), ("Fabric's forward_local", self.fabric)):
+                    with engine(host, port, 9000) as local:
+                        rates = [100 / download(local) for _ in range(1 if delay else rounds)]
+                    with engine(host, port, 8888) as local:
+                        seconds = exchange(local, 100 if delay else 1000)
+                    rows.append([name, statistics.median(rates), seconds * (10 if delay else 1)])
+            table(f"a tunnel, {title}", ["", "MB/s", "s for 1,000 messages"], rows)
+
+    @contextlib.contextmanager
+    def openssh(self, host, port, to):
+        """A tunnel to the host's own port *to* by OpenSSH; gives the local port."""
+        words, local = self.ssh(host, "", port)[:-1], free_port()
+        words[1:1] = ["-N", "-L", f"127.0.0.1:{local}:127.0.0.1:{to}"]
+        with ended(subprocess.Popen(words)):
+            yield answering(local)
+
+    @contextlib.contextmanager
+    def fabric(self, host, port, to):
+        """A tunnel to the host's own port *to* by Fabric, in a process of its own; gives the local port."""
+        local = free_port()
+        address = "127.0.0.1" if port != 22 else host.address
+        program = """if True:
+            import sys, time
+            from fabric import Connection
+            from fabfile.kit.connect import connect
+            host, port, key, local, to = sys.argv[1:]
+            c = Connection(host, user="root", port=int(port), connect_kwargs={"key_filename": key})
+            connect(c)
+            with c.forward_local(int(local), int(to), "127.0.0.1", "127.0.0.1"):
+                time.sleep(3600)
+        """
+        words = [sys.executable, "-c", program, address, str(port), str(host.key), str(local), str(to)]
+        with ended(subprocess.Popen(words, env=self.env, cwd=ROOT)):
+            yield answering(local)
+
     def fab(self, *hosts, port=22):
         """Return the words of a command line that runs full-setup on *hosts*."""
         names = ",".join(f"root@127.0.0.1:{port}" if port != 22 else f"root@{host.address}" for host in hosts)
@@ -134,8 +191,61 @@ class Bench:
 
 def whole_probe(host):
     """Return one script of all the questions that full-setup asks of *host*."""
-    body = [part for part in full_setup.body(Connection(host.address, user="root")) if not isinstance(part, Section)]
+    parts = full_setup.body(Connection(host.address, user="root"), distribution="venv")
+    body = [part for part in parts if not isinstance(part, Section)]
     return "\n".join(f"({item.resource.probe()}\n)" for item in Plan(None, body, None).items)
+
+
+@contextlib.contextmanager
+def ended(process):
+    """End *process* in the end."""
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port():
+    """Return a port of this machine that nobody holds."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def answering(port):
+    """Return *port* as soon as somebody listens there."""
+    for _ in range(200):
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return port
+        time.sleep(0.1)
+    raise RuntimeError(f"nobody listens on port {port}")
+
+
+def download(port):
+    """Return the seconds that 100 MB take."""
+    started, left = time.monotonic(), 10**8
+    with socket.create_connection(("127.0.0.1", port)) as line:
+        while left:
+            got = len(line.recv(1 << 16))
+            if not got:
+                raise RuntimeError("the tunnel ends early")
+            left -= got
+    return time.monotonic() - started
+
+
+def exchange(port, number):
+    """Return the seconds that *number* small messages to Jupyter take, each answered before the next."""
+    visitor = Visitor(f"localhost:{port}")
+    assert visitor.log_in(PASSWORD) == 302
+    with contextlib.closing(visitor.websocket("/api/events/subscribe")) as line:
+        line.settimeout(30)
+        started = time.monotonic()
+        for _ in range(number):
+            line.ping("x" * 100)
+            while line.recv_data_frame(control_frame=True)[0] != websocket.ABNF.OPCODE_PONG:
+                pass
+        return time.monotonic() - started
 
 
 def clock(words, env, input=None):
@@ -189,7 +299,8 @@ class Distance:
         there, back = await asyncio.open_connection(self.address, 22)
         # A TCP connection of the real length would have taken one way there and back.
         await asyncio.sleep(2 * self.delay)
-        await asyncio.gather(self.carry(reader, back), self.carry(there, writer))
+        with contextlib.suppress(ConnectionError):  # one end may go first
+            await asyncio.gather(self.carry(reader, back), self.carry(there, writer))
 
     async def carry(self, reader, writer):
         while data := await reader.read(1 << 16):

@@ -34,12 +34,13 @@ FLAGS = [
 
 @contextlib.contextmanager
 def chromium(home, address, certificate):
-    """Open a browser whose home is empty but for a certificate, and which finds no other host than this one."""
+    """Open a browser whose home is empty but for a certificate (or None), and which finds no other host than this one."""
     database = home / ".pki/nssdb"
     database.mkdir(parents=True)
     certutil = ["certutil", "-d", f"sql:{database}"]
     subprocess.run([*certutil, "-N", "--empty-password"], check=True)
-    subprocess.run([*certutil, "-A", "-n", "the server", "-t", "P,,"], input=certificate, text=True, check=True)
+    if certificate:
+        subprocess.run([*certutil, "-A", "-n", "the server", "-t", "P,,"], input=certificate, text=True, check=True)
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     options.set_capability("goog:loggingPrefs", {"browser": "SEVERE"})

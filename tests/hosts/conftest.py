@@ -148,7 +148,8 @@ class Operator:
         """The environment of the operator's programs: no agent and no settings of whoever runs the tests."""
         private = ("FABRIC_", "INVOKE_", "SSH_", "XDG_", "JUPYTER_", "USER_PASSWORD", "SUDO_PASSWORD")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(private)}
-        return kept | {"HOME": str(self.home)} | more
+        # Anaconda has tests of its own; the others take what is there sooner.
+        return kept | {"HOME": str(self.home), "FABRIC_REMOTE_JUPYTER_PYTHON_DISTRIBUTION": "venv"} | more
 
 
 @pytest.fixture

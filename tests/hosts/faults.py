@@ -70,8 +70,9 @@ def running(operator, tmp_path):
     """Start `fab` and go on: `running(host, "full-setup")` is its process, with what it says so far."""
     started = []
 
-    def start(host, *words):
-        started.append(Running(host, words, operator.env(JUPYTER_PASSWORD=PASSWORD), tmp_path / f"run-{len(started)}"))
+    def start(host, *words, env=None):
+        environment = operator.env(JUPYTER_PASSWORD=PASSWORD, **(env or {}))
+        started.append(Running(host, words, environment, tmp_path / f"run-{len(started)}"))
         return started[-1]
 
     yield start

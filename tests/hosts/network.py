@@ -36,7 +36,8 @@ def ensure(state):
         if int(_sysctl(name).read_text()) < value:
             _sysctl(name).write_text(str(value))
     if not Path("/sys/class/net", BRIDGE).exists():
-        run("ip", "link", "add", BRIDGE, "type", "bridge")
+        # A bridge without a MAC of its own takes its ports', another one as hosts come and go, and hosts would lose it.
+        run("ip", "link", "add", BRIDGE, "address", "02:00:00:00:00:01", "type", "bridge")
         run("ip", "address", "add", f"{gateway(network)}/{network.prefixlen}", "dev", BRIDGE)
         run("ip", "link", "set", BRIDGE, "up")
     rules = RULES.format(table=TABLE, network=network, bridge=BRIDGE)

@@ -100,7 +100,7 @@ def listing(host, folder):
     [
         ("trixie", SITES, f"echo '# older' >>{SITE}", "configure-apache", f"File {SITE}", {"reload apache2"}),
         ("bookworm", JUPYTER, f"echo '# older' >>{CONFIG}", "configure-jupyter", f"File {CONFIG}", {"restart jupyter"}),
-        ("trixie", JUPYTER, f"echo older >{HASH}", "configure-jupyter", f"PasswordFile {HASH}", {"restart jupyter"}),
+        ("trixie", JUPYTER, f"echo older >{HASH}", "configure-jupyter", f"PasswordFile {HASH}", set()),
         ("bookworm", "/etc/ssh/sshd_config.d", f"echo '# older' >>{DROP_IN}", "harden-ssh", f"File {DROP_IN}", {"reload ssh"}),
         ("trixie", f"{HOME}/.ssh", f"chmod 644 {KEYS}", "create-user", f"AuthorizedKeys {KEYS}", set()),
         ("bookworm", TLS, f"chmod 644 {TLS}/key.pem", "issue-cert", f"SelfSigned {TLS}/cert.pem", {"reload apache2"}),
@@ -157,7 +157,9 @@ def test_what_apache_refuses_is_taken_back_and_apache_goes_on(used, full_setup, 
     assert full_setup(used).is_calm and head(used)
 
 
-SETTINGS = "SshdSettings permitrootlogin without-password, passwordauthentication no, kbdinteractiveauthentication no"
+# Folders know when something was in them, as what undoes the change was.
+ARMED = r"(/etc/ssh/sshd_config\.d|/etc/systemd/system(/multi-user\.target\.wants)?|/var/lib/remote-jupyter) d|/run/"
+SETTINGS = "SshdSettings jupyter"
 
 
 @pytest.mark.parametrize(
@@ -168,8 +170,10 @@ SETTINGS = "SshdSettings permitrootlogin without-password, passwordauthenticatio
 def test_what_sshd_refuses_is_taken_back_and_sshd_still_lets_in(used, full_setup, plant, changed):
     broken = "/etc/ssh/sshd_config.d/99-broken.conf"
     used.nsenter(f"{plant}; echo 'Nonsense yes' >{broken}")
+    # As if it had been there before sshd began.
+    used.nsenter("sleep 0.1; cp /run/sshd.pid /run/pid; mv /run/pid /run/sshd.pid")
     try:
-        with nothing_changes(used, but=r"/etc/ssh/sshd_config\.d d|/run/"):
+        with nothing_changes(used, but=ARMED):
             run = full_setup(used)
         assert used.ssh("id -u").stdout == "0\n"
     finally:
@@ -183,15 +187,15 @@ def test_what_sshd_refuses_is_taken_back_and_sshd_still_lets_in(used, full_setup
 @on("trixie")
 def test_what_sshd_does_not_read_is_said_and_sshd_still_lets_in(used, full_setup):
     config = "/etc/ssh/sshd_config"
-    used.nsenter(f"sed -i.kept '/^Include/d' {config}; rm {DROP_IN}")
+    used.nsenter(f"sed -i.kept '/^Include/d' {config}; rm {DROP_IN}; systemctl reload ssh")
     try:
         dry, run = full_setup(used, "--dry"), full_setup(used)
         assert used.ssh("id -u").stdout == "0\n"
     finally:
-        used.nsenter(f"mv {config}.kept {config}")
+        used.nsenter(f"mv {config}.kept {config}; systemctl reload ssh")
     assert dry.status == 3 and {f"File {DROP_IN}", SETTINGS} <= dry.having("would change")
     assert is_one_failure(run, used, "harden-ssh", SETTINGS, "sshd does not take up: ", "does not include")
-    assert full_setup(used).changed == {"reload ssh"}
+    assert full_setup(used).changed == {f"File {DROP_IN}", SETTINGS, "reload ssh"}
     assert full_setup(used).is_calm
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import fabfile
+from fabfile.kit.task import SetupTask
+
 from .conftest import Server
 from .visitor import Visitor
 
@@ -107,7 +110,7 @@ def test_passwords_and_hashes_are_in_no_process_no_log_no_answer_and_no_file_but
     finally:
         used.nsenter(NO_MORE)
     assert run.status == 0, run.text
-    assert run.changed == {"User jupyter", f"PasswordFile {HOME}/.jupyter/password-hash", "restart jupyter"}
+    assert run.changed == {"User jupyter", f"PasswordFile {HOME}/.jupyter/password-hash"}
     assert visitor(used).log_in(passwords["JUPYTER_PASSWORD"]) == 302
 
     shadow = used.nsenter("getent shadow jupyter").stdout.split(":")[1]
@@ -115,17 +118,60 @@ def test_passwords_and_hashes_are_in_no_process_no_log_no_answer_and_no_file_but
     assert shadow.startswith("$6$") and argon.startswith("argon2:$argon2id$")
     hashes = [shadow.rpartition("$")[2], argon.rpartition("$")[2]]
     words = [*passwords.values(), *hashes]
-    assert [word for word in words if word in run.text + json.dumps(run.report)] == []
-    assert [word for word in words if any(word.encode() in text for text in seen)] == []
+    shows_nowhere(used, words, run.text + json.dumps(run.report), seen)
     watched = used.nsenter("cat /root/watched; rm /root/watched").stdout
     assert "chpasswd" in watched and [word for word in words if word in watched] == []
-    journal = used.nsenter("journalctl -q -o export --all").stdout
-    assert "COMMAND=" in journal and [word for word in words if word in journal] == []
-
-    find = "{ find / -xdev -newer /root/began -type f; find /run /tmp -type f; } 2>/dev/null"
-    grep = f"cat >/dev/shm/words; {find} | tr '\\n' '\\0' | xargs -0 grep -lasFf /dev/shm/words | sort -u; rm /dev/shm/words"
     holders = {"/etc/shadow", f"{HOME}/.jupyter/password-hash"}
-    assert set(used.nsenter(grep, input="\n".join(words) + "\n").stdout.split()) - {"/dev/shm/words"} == holders
-    assert set(used.nsenter(grep, input="\n".join(passwords.values()) + "\n").stdout.split()) == set()
+    assert files_with(used, words) == holders
+    assert files_with(used, passwords.values()) == set()
     modes = {name: used.nsenter(["stat", "-c", "%a %U", name]).stdout.strip() for name in holders}
     assert modes == {"/etc/shadow": "640 root", f"{HOME}/.jupyter/password-hash": "600 jupyter"}
+
+
+def shows_nowhere(host, words, said, seen):
+    """None of *words* is in what was *said*, in the processes *seen* on both sides, or in the host's journal."""
+    assert [word for word in words if word in said] == []
+    assert [word for word in words if any(word.encode() in text for text in seen)] == []
+    journal = host.nsenter("journalctl -q -o export --all").stdout
+    assert len(journal) > 10000 and [word for word in words if word in journal] == []
+
+
+def files_with(host, words):
+    """The files of the host, of those changed since /root/began, that hold one of *words*."""
+    find = "{ find / -xdev -newer /root/began -type f; find /run /tmp -type f; } 2>/dev/null"
+    grep = f"cat >/dev/shm/words; {find} | tr '\\n' '\\0' | xargs -0 grep -lasFf /dev/shm/words | sort -u; rm /dev/shm/words"
+    return set(host.nsenter(grep, input="\n".join(words) + "\n").stdout.split()) - {"/dev/shm/words"}
+
+
+PLANNED = sorted(name for name in fabfile.ns.task_names if isinstance(fabfile.ns[name], SetupTask))
+DONE = ["create-user", "lock-user", "--unlock", "set-password", "--no-prompt", "configure-jupyter", "configure-apache"]
+DONE += ["firewall", "harden-ssh", "cert-status", "status", "restart", "verify"]
+# None is a password that is right.
+FAILING = [["harden-ssh"], ["copy-ssh-key"], ["copy-ssh-key", "create-user"], ["set-password", "--no-prompt"], ["verify"]]
+
+
+@on("trixie")
+def test_no_task_shows_a_password_whatever_becomes_of_it(used, fab, tmp_path):
+    def marked(kind):
+        env = {}
+        for name in ("JUPYTER_PASSWORD", "USER_PASSWORD", "SUDO_PASSWORD", "LOGIN_PASSWORD"):
+            words.append(f"{kind}-{name.lower()}-{tmp_path.name}")
+            (tmp_path / f"{kind}-{name}").write_text(words[-1])
+            env[f"{name}_FILE"] = str(tmp_path / f"{kind}-{name}")
+        return env
+
+    words, ends = [], []
+    right, wrong = marked("right"), marked("wrong")
+    nobody = Server(f"jupyter@{used.address}")
+    used.nsenter("touch /root/began; sleep 0.1")
+    with all_processes() as seen:
+        ends += [fab(used, "--dry", task, "--verbose", env=right, check=False) for task in PLANNED]
+        ends.append(fab(used, *DONE, env=right, check=False))
+        ends += [fab(Server(nobody.string, used.key), *task, env=wrong, check=False) for task in FAILING if "copy" not in task[0]]
+        ends += [fab(nobody, *task, env=wrong, check=False) for task in FAILING]
+    assert ends[len(PLANNED)].returncode == 0, ends[len(PLANNED)].stdout + ends[len(PLANNED)].stderr
+    assert [end.args for end in ends[len(PLANNED) + 1 :] if end.returncode not in (1, 2)] == []
+    said = "".join(end.stdout + end.stderr for end in ends)
+    assert "Traceback" not in said
+    shows_nowhere(used, words, said, seen)
+    assert files_with(used, words) == set()

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import http.cookies
 import json
+import socket
 import ssl
 import time
 import uuid
@@ -24,13 +25,34 @@ class Answer(NamedTuple):
     text: str
 
 
-class Visitor:
-    """Somebody who trusts one certificate and keeps cookies."""
+class Line(http.client.HTTPSConnection):
+    """A connection to an address, whatever the DNS says of the name."""
 
-    def __init__(self, address, certificate):
+    def __init__(self, name, address, port, context):
+        super().__init__(name, port, context=context, timeout=30)
         self.address = address
-        self.tls = ssl.create_default_context(cadata=certificate)
+
+    def connect(self):
+        """Connect there, and check the certificate for the name."""
+        plain = socket.create_connection((self.address, self.port), self.timeout)
+        self.sock = self._context.wrap_socket(plain, server_hostname=self.host)
+
+
+class Visitor:
+    """Somebody who keeps cookies, and trusts one certificate or one authority; without one, they speak plain HTTP.
+
+    The latter is as through a tunnel, where *address* is an address and a port.
+    """
+
+    def __init__(self, address, certificate=None, name=None, port=443, base=BASE):
+        self.address, self.name, self.port, self.base = address, name or address, port, base
+        self.tls = ssl.create_default_context(cadata=certificate) if certificate else None
         self.cookies = {}
+
+    @property
+    def netloc(self):
+        """The name, with the port where that must be said."""
+        return self.name if self.port == 443 else f"{self.name}:{self.port}"
 
     @property
     def cookie(self):
@@ -40,8 +62,12 @@ class Visitor:
     def ask(self, method, path, body=None, **headers):
         """Ask for a path below Jupyter's own."""
         headers = {"Cookie": self.cookie, "X-XSRFToken": self.cookies.get("_xsrf", "")} | headers
-        with contextlib.closing(http.client.HTTPSConnection(self.address, context=self.tls, timeout=30)) as line:
-            line.request(method, BASE + path, body, headers)
+        if self.tls:
+            line = Line(self.name, self.address, self.port, self.tls)
+        else:
+            line = http.client.HTTPConnection(self.address, timeout=30)
+        with contextlib.closing(line):
+            line.request(method, self.base + path, body, headers)
             answer = line.getresponse()
             for text in answer.headers.get_all("Set-Cookie", []):
                 self.cookies |= {name: morsel.coded_value for name, morsel in http.cookies.SimpleCookie(text).items()}
@@ -58,9 +84,13 @@ class Visitor:
 
     def websocket(self, path, origin=None, host=None):
         """Open a websocket; WebSocketBadStatusException tells who is refused."""
-        options = {"origin": origin or f"https://{self.address}", "host": host or self.address}
-        url = f"wss://{self.address}{BASE}{path}"
-        return websocket.create_connection(url, timeout=2, sslopt={"context": self.tls}, cookie=self.cookie, **options)
+        if not self.tls:
+            options = {"origin": origin or f"http://{self.address}", "host": host or self.address}
+            return websocket.create_connection(f"ws://{self.address}{self.base}{path}", timeout=2, cookie=self.cookie, **options)
+        options = {"origin": origin or f"https://{self.netloc}", "host": host or self.netloc}
+        url = f"wss://{self.address}:{self.port}{self.base}{path}"
+        tls = {"context": self.tls, "server_hostname": self.name}
+        return websocket.create_connection(url, timeout=2, sslopt=tls, cookie=self.cookie, **options)
 
     @contextlib.contextmanager
     def started(self, kind, key):
@@ -73,16 +103,35 @@ class Visitor:
 
     def compute(self, code):
         """Have a new kernel run code, and return its result."""
+        with self.kernel() as run:
+            return run(code)
+
+    @contextlib.contextmanager
+    def kernel(self):
+        """Have a kernel started; what is handed out runs code in it, over one websocket, and returns the result."""
         with self.started("kernels", "id") as kernel:
-            line, asked = self.websocket(f"/api/kernels/{kernel}/channels"), False
-            with contextlib.closing(line):
-                line.send(_message("kernel_info_request"))
-                for message in _received(line, again=_message("kernel_info_request")):
-                    if message["msg_type"] == "kernel_info_reply" and not asked:
-                        line.send(_message("execute_request", code=code, silent=False))
-                        asked = True
-                    if message["msg_type"] == "execute_result":
-                        return message["content"]["data"]["text/plain"]
+            with self.line(kernel) as run:
+                yield run
+
+    def compute_in(self, kernel, code):
+        """Have a running kernel run code, and return its result."""
+        with self.line(kernel) as run:
+            return run(code)
+
+    @contextlib.contextmanager
+    def line(self, kernel):
+        """Open a websocket to a running kernel; what is handed out runs code there, and returns the result."""
+        with contextlib.closing(self.websocket(f"/api/kernels/{kernel}/channels")) as line:
+            line.send(_message("kernel_info_request"))
+            messages = _received(line, again=_message("kernel_info_request"))
+            next(message for message in messages if message["msg_type"] == "kernel_info_reply")
+
+            def run(code):
+                line.send(_message("execute_request", code=code, silent=False))
+                results = (message for message in _received(line) if message["msg_type"] == "execute_result")
+                return next(results)["content"]["data"]["text/plain"]
+
+            yield run
 
     def type_in_terminal(self, text, until):
         """Type into a new terminal and return what it shows, as soon as *until* is a part of it."""

@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 from fabfile.kit import resources
+from fabfile.kit.quote import Shell
 from fabfile.kit.secret import Secret
 
 FOLDER = Path(__file__).parent
@@ -20,5 +21,11 @@ def load(sample):
     arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in sample["resource"].items()}
     if "password" in arguments:
         arguments["password"] = Secret(arguments["password"])
+    if "sources" in arguments:
+        arguments["sources"] = tuple(resources.Source(**source) for source in arguments["sources"])
+    if "agreement" in arguments:
+        arguments["agreement"] = resources.Agreement(**arguments["agreement"])
+    if "unless" in arguments:
+        arguments["unless"] = Shell(arguments["unless"])
     kind = getattr(resources, sample["kind"])
     return kind(*arguments.pop("names"), **arguments) if kind is resources.Package else kind(**arguments)

@@ -1,11 +1,14 @@
 """Apache's modules, sites and configurations, as a2enmod, a2ensite and a2enconf switch them on."""
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ..quote import Shell, sh
-from .base import Resource
+from .base import Resource, stat_fields
 from .certificate import is_address
+from .file import MARK, File
+from .service import Service
 
 CONFIGTEST = Shell("apache2ctl configtest")
 
@@ -98,3 +101,132 @@ class ServedCertificate(Resource):
 
     def apply(self, seen):
         return sh("{}\nsystemctl reload apache2\nsleep 0.5", CONFIGTEST)
+
+
+@dataclass(frozen=True)
+class ApacheInclude(Resource):
+    """Of all sites, *site* alone (none where it is empty) includes the files *pattern*, in its virtual host that has TLS.
+
+    A site that is ours does not count. It is one line in somebody else's file; the rest of that stays as it is.
+    """
+
+    site: str
+    pattern: str
+
+    @property
+    def label(self):
+        return f"ApacheInclude {self.site or 'nowhere'}"
+
+    @property
+    def line(self):
+        """The line that we put there, and take away."""
+        return f"IncludeOptional {self.pattern}"
+
+    def probe(self):
+        return sh(
+            """
+            cd /etc/apache2 2>/dev/null || exit 0
+            for f in sites-enabled/* sites-available/*; do
+                path=$(readlink -f "$f")
+                [ -f "$path" ] && ! head -n 1 "$path" | grep -qF {} || continue
+                case "$f" in */{}.conf) ;; *) grep -qF {} "$path" || continue;; esac
+                printf '%s\\000' "$f" "$path" "$(stat -c '%U %G %a' "$path")"
+                cat "$path"
+                printf '\\000'
+            done
+            """,
+            MARK,
+            self.site,
+            self.line,
+        )
+
+    def parse(self, output):
+        parts = output.split("\0")[:-1]
+        seen = {"files": {}, "enabled": "no"}
+        for name, path, stat, text in zip(*(parts[n::4] for n in range(4)), strict=True):
+            if name == f"sites-enabled/{self.site}.conf":
+                seen["enabled"] = path
+            seen["files"][path] = (stat, text)
+        is_in = [path for path, (_, text) in seen["files"].items() if text != self.without(text)]
+        wanted = [seen["enabled"]] if self.site else []
+        return {**seen, "wanted": wanted, "state": "as wanted" if is_in == wanted else f"included in {is_in or 'none'}"}
+
+    def without(self, text):
+        """Return *text* without our line."""
+        return "".join(one for one in text.splitlines(keepends=True) if one.strip() != self.line)
+
+    def within(self, text):
+        """Return *text* with our line at the end of each virtual host that has TLS."""
+        lines, block = [], []
+        for one in self.without(text).splitlines(keepends=True):
+            word = one.strip().lower()
+            block = [] if word.startswith("<virtualhost") else [*block, word]
+            if word.startswith("</virtualhost") and any(re.match(r"sslengine\s+on\b", inner) for inner in block):
+                lines.append(f"    {self.line}\n")
+            lines.append(one)
+        return "".join(lines)
+
+    def want(self):
+        return {"state": "as wanted"}
+
+    def refuse(self, seen):
+        if not self.site:
+            return None
+        if seen["enabled"] == "no":
+            return f"there is no enabled site {self.site}; a2ensite it, or leave apache.site empty for a site of its own"
+        text = seen["files"][seen["enabled"]][1]
+        if self.within(text) == self.without(text):
+            return f"{seen['enabled']} has no virtual host with SSLEngine on; passwords would go in the clear"
+        return None
+
+    def apply(self, seen):
+        steps = []
+        for path, (stat, text) in seen["files"].items():
+            new = self.within(text) if path in seen["wanted"] else self.without(text)
+            if new != text:
+                about = stat_fields(stat)
+                file = File(path, new, about["owner"], about["group"], about["mode"], check=CONFIGTEST)
+                steps.append(sh("(\n{}\n)", Shell(file.apply({}))))
+        return "\n".join(steps)
+
+
+@dataclass(frozen=True)
+class ApacheOff(Resource):
+    """Apache does not run, now and at boot, unless it serves more than what Debian's packages bring and what is ours."""
+
+    @property
+    def label(self):
+        return "ApacheOff"
+
+    def probe(self):
+        return sh(
+            """
+            cd /etc/apache2 2>/dev/null || { echo off; exit 0; }
+            own='charset localized-error-pages other-vhosts-access-log security serve-cgi-bin javascript-common'
+            for f in sites-enabled/* conf-enabled/*; do
+                name=${f##*/}; name=${name%.conf}
+                [ -e "$f" ] && ! head -n 1 "$f" | grep -qF {} || continue
+                case "$f $own " in conf-*" $name "*|sites-enabled/000-default.conf*) ;; *) echo "$f";; esac
+            done
+            if [ -e sites-enabled/000-default.conf ]; then
+                for f in /var/www/html/* /var/www/html/.[!.]*; do
+                    [ ! -e "$f" ] || cmp -s "$f" /usr/share/apache2/default-site/index.html || echo "$f"
+                done
+            fi
+            systemctl show -P ActiveState -P UnitFileState apache2.service | grep -qxE 'active|enabled' && echo on || echo off
+            """,
+            MARK,
+        )
+
+    def parse(self, output):
+        *others, state = output.split("\n")[:-1]
+        return {"state": "off" if state == "off" or others else "on"}
+
+    def want(self):
+        return {"state": "off"}
+
+    def apply(self, seen):
+        return "systemctl disable -q --now apache2"
+
+    def settles(self, seen):
+        return (Service("apache2").reload.name,)

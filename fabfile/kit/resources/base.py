@@ -54,6 +54,7 @@ class Resource:
     """
 
     notify: Handler | None = field(default=None, kw_only=True)
+    guard: object = field(default=None, kw_only=True)  # a `Guard`, where a change could lock everybody out
 
     changes_unseen: ClassVar[bool] = False  # whether others must be asked again after it changed
     only_asks: ClassVar[bool] = False  # whether it never changes anything
@@ -101,6 +102,14 @@ class Resource:
     def notice(self):
         """Return what the operator must be told once, at the end, after this was changed; or None."""
         return None
+
+    def guarded(self, seen):
+        """Return the `Guard` of the change that *seen* asks for, or None."""
+        return self.guard
+
+    def fell_short(self, output):
+        """Return why `apply`, which printed *output*, left it as it was although the run may go on; or an empty text."""
+        return ""
 
     def settles(self, seen):
         """Return the names of the handlers that a change of this makes unnecessary."""

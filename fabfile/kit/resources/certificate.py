@@ -16,12 +16,14 @@ class SelfSigned(Resource):
     """A certificate for *names* and the host's own addresses at *path*, with its *key*, made by openssl for *days*.
 
     It is made anew when `RENEW` days or less are left, when names or addresses changed, or when the key does not fit.
+    Nothing of that matters while there is a file *unless*, whose certificate stands in.
     """
 
     path: str
     key: str
     names: tuple[str, ...]
     days: int = 365
+    unless: str = ""
 
     ADDRESSES: ClassVar[Shell] = Shell("""
         addresses() {
@@ -41,6 +43,7 @@ class SelfSigned(Resource):
                 if [ -L "$p" ]; then echo "foreign a symbolic link at $p"; exit 0
                 elif [ -e "$p" ] && [ ! -f "$p" ]; then stat -c 'foreign a %F at %n' "$p"; exit 0; fi
             done
+            [ ! -s {} ] || { echo another stands in; exit 0; }
             command -v openssl >/dev/null || exit {}
             {}
             addresses | sed 's/^/address /'
@@ -49,13 +52,15 @@ class SelfSigned(Resource):
             openssl pkey -in "$key" -pubout 2>/dev/null
             stat -c 'mode %U:%a' "$key"
             """,
-            *(self.path, self.key, CANNOT_KNOW, self.ADDRESSES, RENEW * 86400),
+            *(self.path, self.key, self.unless, CANNOT_KNOW, self.ADDRESSES, RENEW * 86400),
         )
 
     def parse(self, output):
         lines = output.splitlines()
         if lines and lines[0].startswith("foreign "):
             return {"names": None, "wanted": [], "foreign": lines[0].removeprefix("foreign ")}
+        if lines == ["another stands in"]:
+            return self.want() | {"wanted": []}
         addresses = [line.removeprefix("address ") for line in lines if line.startswith("address ")]
         wanted = {normal(name) for name in (*self.names, *addresses)}
         if "absent" in lines:

@@ -1,5 +1,6 @@
 """A question whose answer decides whether to begin at all."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,3 +32,15 @@ class Check(Resource):
 
     def refuse(self, seen):
         return seen["problem"] or None
+
+
+def clock(output):
+    """Judge the clock of the host, which ``date +%s`` tells, by ours."""
+    ahead = int(output) - time.time()
+    if abs(ahead) < 300:
+        return "", ""
+    way = "ahead of" if ahead > 0 else "behind"
+    return (
+        f"its clock is {abs(ahead) / 60:.0f} minutes {way} yours; certificates and apt would fail: timedatectl set-ntp true",
+        "",
+    )

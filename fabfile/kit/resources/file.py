@@ -102,6 +102,31 @@ class File(Resource):
         return "\n".join(filter(None, [lines, *(f"{name}: {seen[name]} -> {self.want()[name]}" for name in rest)]))
 
 
+@dataclass(frozen=True)
+class Absent(Resource):
+    """There is no file *path*; one that `MARK` does not show to be ours is not removed."""
+
+    path: str
+
+    def probe(self):
+        return sh(File.PROBE, self.path)
+
+    def parse(self, output):
+        head, _, content = output.partition("\n")
+        return {"state": "absent" if head == "absent" else "there", "ours": MARK in content}
+
+    def want(self):
+        return {"state": "absent"}
+
+    def refuse(self, seen):
+        if seen["state"] == "there" and not seen["ours"]:
+            return "this file is not ours, and should not be there; move it away, then run this again"
+        return None
+
+    def apply(self, seen):
+        return sh("rm -f {}", self.path)
+
+
 def lines_of(text):
     """Return the lines of *text*, and a note where the last one does not end, as diff has it."""
     return text.splitlines() + (["\\ No newline at end of file"] if text and not text.endswith("\n") else [])

@@ -30,6 +30,26 @@ PATIENTLY = Shell("""
 """)
 
 
+def apt_script(lock_timeout, commands):
+    """Return shell text for *commands*, in which ``apt`` waits for others, asks nothing and keeps changed configuration files."""
+    return sh(
+        """
+        export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a LC_ALL=C.UTF-8
+        patience={}
+        {}
+        apt() {
+            patiently apt-get -q -o "DPkg::Lock::Timeout=$patience" \\
+                -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
+        }
+        patiently dpkg --configure -a
+        {}
+        """,
+        lock_timeout,
+        PATIENTLY,
+        Shell(commands),
+    )
+
+
 @dataclass(frozen=True, init=False)
 class Package(Resource):
     """Debian packages that are installed, all those of one plan by one run of apt.
@@ -73,21 +93,5 @@ class Package(Resource):
         return f"{status[1]} %  {status[2]}" if status else line
 
     def apply(self, seen):
-        script = sh(
-            """
-            export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a LC_ALL=C.UTF-8
-            patience={}
-            {}
-            apt() {
-                patiently apt-get -q -o "DPkg::Lock::Timeout=$patience" \\
-                    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
-            }
-            patiently dpkg --configure -a
-            apt update
-            apt -o APT::Status-Fd=1 install --yes --no-install-recommends {}
-            """,
-            self.lock_timeout,
-            PATIENTLY,
-            words(self.differs(seen)),
-        )
-        return as_unit("remote-jupyter-apt", script)
+        install = "apt update\napt -o APT::Status-Fd=1 install --yes --no-install-recommends {}"
+        return as_unit("remote-jupyter-apt", apt_script(self.lock_timeout, sh(install, words(self.differs(seen)))))

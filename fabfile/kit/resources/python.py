@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from ..quote import sh, words
-from .base import Resource
+from .base import CANNOT_KNOW, Resource
 from .directory import Directory
 from .unit import as_unit
 
@@ -29,8 +29,10 @@ class Venv(Resource):
             p={}
             if [ -L "$p" ]; then echo 'a symbolic link'
             elif [ -f "$p/pyvenv.cfg" ]; then
-                set -- "$p"/lib/python3*/site-packages/pip/__init__.py
-                if [ -x "$p/bin/python" ] && [ -f "$1" ]; then stat -c '%U' "$p/pyvenv.cfg"; else echo unfinished; fi
+                # A new release of the system brings another Python, for which nothing is there yet.
+                python=$(readlink -f "$p/bin/python")
+                pip="$p/lib/${python##*/}/site-packages/pip/__init__.py"
+                if [ -x "$python" ] && [ -f "$pip" ]; then stat -c '%U' "$p/pyvenv.cfg"; else echo unfinished; fi
             elif [ -e "$p" ] && { [ ! -d "$p" ] || [ -n "$(ls -A "$p")" ]; }; then echo 'something else'
             else echo absent; fi
             """,
@@ -78,7 +80,13 @@ class PipPackages(Resource):
 
     def probe(self):
         # RECORD is what pip writes last of each distribution.
-        return sh("ls -d {}/lib/python3*/site-packages/*.dist-info/RECORD 2>/dev/null; :", self.prefix)
+        return sh(
+            """
+            p={}; python=$(readlink -f "$p/bin/python")
+            ls -d "$p/lib/${python##*/}"/site-packages/*.dist-info/RECORD 2>/dev/null; :
+            """,
+            self.prefix,
+        )
 
     def parse(self, output):
         from packaging.requirements import Requirement
@@ -98,4 +106,50 @@ class PipPackages(Resource):
 
     def apply(self, seen):
         pip = "{} install --no-input --disable-pip-version-check --progress-bar off {}"
+        return as_unit("remote-jupyter-pip", sh(pip, f"{self.prefix}/bin/pip", words(self.packages)), self.user)
+
+
+# Of pip's report only this: the rest is long, and holds the index's address, which may have a password in it.
+REPORTED = """
+import json, sys
+for one in json.load(sys.stdin)["install"]:
+    print(one["metadata"]["name"], one["metadata"]["version"])
+"""
+
+
+@dataclass(frozen=True)
+class PipUpdates(Resource):
+    """The newest *packages*, such as ``pip`` itself, that pip finds for the environment at *prefix*."""
+
+    prefix: str
+    user: str
+    packages: tuple[str, ...]
+
+    changes_unseen = slow = True
+
+    @property
+    def label(self):
+        """The kind and the packages."""
+        return f"PipUpdates {' '.join(self.packages)}"
+
+    def probe(self):
+        return sh(
+            """
+            pip={} user={}
+            [ -x "$pip" ] || exit {}
+            report=$(runuser -u "$user" -- env HOME="$(getent passwd "$user" | cut -d: -f6)" "$pip" install --upgrade --dry-run \\
+                --quiet --no-input --no-cache-dir --disable-pip-version-check --report - {}) || exit
+            printf '%s' "$report" | runuser -u "$user" -- "${pip%/*}/python" -c {}
+            """,
+            *(f"{self.prefix}/bin/pip", self.user, CANNOT_KNOW, words(self.packages), REPORTED),
+        )
+
+    def parse(self, output):
+        return {"updates": ", ".join(output.splitlines())}
+
+    def want(self):
+        return {"updates": ""}
+
+    def apply(self, seen):
+        pip = "{} install --upgrade --no-input --disable-pip-version-check --progress-bar off {}"
         return as_unit("remote-jupyter-pip", sh(pip, f"{self.prefix}/bin/pip", words(self.packages)), self.user)

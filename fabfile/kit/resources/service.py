@@ -8,7 +8,7 @@ from .base import CANNOT_KNOW, Handler, Resource
 
 @dataclass(frozen=True)
 class Service(Resource):
-    """A service that runs now and starts at boot.
+    """A service, or another unit with its suffix in the name, that runs now and starts at boot.
 
     *check* is shell text that must succeed before it is reloaded, *ready* shell text that must succeed soon after it was
     started. *ours* says that the unit file is in the same plan, so that its absence is an answer.
@@ -26,7 +26,7 @@ class Service(Resource):
             case "$seen" in *LoadState=not-found*) [ -n {} ] || exit {};; esac
             printf '%s\n' "$seen"
             """,
-            f"{self.name}.service",
+            self.name if "." in self.name else f"{self.name}.service",
             "ours" if self.ours else "",
             CANNOT_KNOW,
         )
@@ -42,7 +42,7 @@ class Service(Resource):
         return f"the unit is masked; systemctl unmask {self.name}" if seen["at boot"] == "masked" else None
 
     def apply(self, seen):
-        return "systemctl daemon-reload\n" + sh("systemctl enable -q {}\n", self.name) + self._started("start")
+        return "systemctl daemon-reload\n" + sh("systemctl enable -q {}\n", self.name) + self.started("start")
 
     def settles(self, seen):
         return (self.restart.name,) if seen["active"] != "active" else ()
@@ -57,12 +57,13 @@ class Service(Resource):
     def restart(self):
         """The handler that checks, restarts, and waits until it is ready; what does not run needs none."""
         restart = "if systemctl is-active -q {}; then { {} && systemctl daemon-reload; } || exit 1\n{}\nfi"
-        return Handler(f"restart {self.name}", sh(restart, self.name, Shell(self.check), self._started("restart")))
+        return Handler(f"restart {self.name}", sh(restart, self.name, Shell(self.check), self.started("restart")))
 
-    def _started(self, verb):
+    def started(self, verb):
+        """Return shell text that starts or restarts it (*verb*) and waits until it is ready; *ready* may give up: s=1 why=…."""
         return sh(
             """
-            s='' tries=0
+            s='' why='' tries=0
             systemctl reset-failed {} 2>/dev/null || :
             systemctl {} {} || s=$?
             while [ -z "$s" ] && ! { {} && systemctl is-active -q {}; }; do
@@ -72,7 +73,7 @@ class Service(Resource):
                 [ $tries -lt 150 ] || s=1
                 sleep 0.2
             done
-            [ -z "$s" ] || { systemctl status --no-pager -n 20 {} >&2; exit 1; }
+            [ -z "$s" ] || { systemctl status --no-pager -n 20 {} >&2; printf '%s\n' "$why" >&2; exit 1; }
             """,
             *(self.name, verb, self.name, Shell(self.ready or ":"), *[self.name] * 4),
         )

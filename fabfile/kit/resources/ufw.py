@@ -7,7 +7,13 @@ from ..quote import sh
 from .base import Resource
 
 COMMENT = "remote-jupyter"  # on each rule that we make
-RULES = 'echo "$SSH_SERVER_PORT"; grep -h "^### tuple ###" /etc/ufw/user.rules 2>/dev/null; :'
+# The ports on which SSH is met: that of this connection first, then the others of sshd, but for what a session forwards.
+SSH_PORTS = """
+{ echo "$SSH_SERVER_PORT"
+  ss -Hltnp | awk '/"sshd"/ && $4 !~ /^(127\\.|\\[::1\\])/ { sub(".*:", "", $4); print $4 }' | sort -un
+} | awk '!seen[$0]++' | tr '\\n' ' '; echo
+"""
+RULES = 'grep -h "^### tuple ###" /etc/ufw/user.rules 2>/dev/null; :'
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Tuple:
 
 @dataclass(frozen=True)
 class UfwRule(Resource):
-    """Connections to this TCP *port* are let in; port 0 stands for the one by which we are connected now."""
+    """Connections to this TCP *port* are let in; port 0 stands for each one on which sshd can be met now."""
 
     port: int
 
@@ -46,11 +52,18 @@ class UfwRule(Resource):
         return f"UfwRule {self.port or 'ssh'}"
 
     def probe(self):
-        return RULES
+        return RULES if self.port else SSH_PORTS + RULES
 
     def parse(self, output):
-        live, *tuples = output.splitlines()
-        port = self.port or int(live)
+        tuples = output.splitlines()
+        ports = [self.port] if self.port else map(int, tuples.pop(0).split())
+        seen = [self.of(port, tuples) for port in ports]
+        lacking = [one for one in seen if one["state"] != "allowed"]
+        return (lacking or seen)[0] | {"lacking": lacking}
+
+    @staticmethod
+    def of(port, tuples):
+        """Return what the rules *tuples* make of *port*."""
         # Of the rules for everybody, the first that is about this port decides.
         rules = [rule for rule in map(Tuple.read, tuples) if rule and rule.decides(port)]
         first = rules[0] if rules else Tuple("not allowed", ports=str(port))
@@ -61,27 +74,31 @@ class UfwRule(Resource):
         return {"state": "allowed"}
 
     def apply(self, seen):
-        rule = f"{seen['port']}/tcp"
-        if not seen["other"]:
-            return sh("ufw allow {} comment {}", rule, COMMENT)  # which also turns round a rule that denies just this
-        # A wider rule of somebody else's stays, but ours comes before it; where ours is now, it is without effect.
-        return sh("ufw --force delete allow {} || :\nufw prepend allow {} comment {}", rule, rule, COMMENT)
+        script = ""
+        for one in seen["lacking"]:
+            rule = f"{one['port']}/tcp"
+            if not one["other"]:
+                script += sh("ufw allow {} comment {}\n", rule, COMMENT)  # which also turns round a rule that denies just this
+            else:
+                # A wider rule of somebody else's stays, but ours comes before it; where ours is now, it is without effect.
+                script += sh("ufw --force delete allow {} || :\nufw prepend allow {} comment {}\n", rule, rule, COMMENT)
+        return script
 
 
 @dataclass(frozen=True)
 class UfwOnly(Resource):
-    """Of the rules that we made, none is left but those for *ports* and for the one by which we are connected."""
+    """Of the rules that we made, none is left but those for *ports* and for those on which sshd can be met."""
 
     ports: tuple[int, ...]
 
     def probe(self):
-        return RULES
+        return SSH_PORTS + RULES
 
     def parse(self, output):
-        live, *tuples = output.splitlines()
+        ssh, *tuples = output.splitlines()
         ours = re.compile(rf"### tuple ### allow tcp (\d+) .* comment={COMMENT.encode().hex()}$")
         made = [int(match[1]) for match in map(ours.match, tuples) if match]
-        return {"surplus ports": " ".join(str(port) for port in made if port not in (*self.ports, int(live)))}
+        return {"surplus ports": " ".join(str(port) for port in made if port not in (*self.ports, *map(int, ssh.split())))}
 
     def want(self):
         return {"surplus ports": ""}
@@ -98,6 +115,7 @@ class UfwEnabled(Resource):
         return """
             grep -hE '^(ENABLED|DEFAULT_INPUT_POLICY)=' /etc/ufw/ufw.conf /etc/default/ufw 2>/dev/null
             iptables -nL ufw-user-input >/dev/null 2>&1 && echo LIVE=yes || echo LIVE=no
+            systemctl is-enabled -q ufw 2>/dev/null && echo UNIT=enabled || echo UNIT=disabled
         """
 
     def parse(self, output):
@@ -106,10 +124,11 @@ class UfwEnabled(Resource):
             "at boot": seen.get("ENABLED", "no").lower(),
             "incoming": seen.get("DEFAULT_INPUT_POLICY"),
             "now": seen["LIVE"],
+            "unit": seen["UNIT"],
         }
 
     def want(self):
-        return {"at boot": "yes", "incoming": "DROP", "now": "yes"}
+        return {"at boot": "yes", "incoming": "DROP", "now": "yes", "unit": "enabled"}
 
     def apply(self, seen):
-        return "ufw default deny incoming\nufw --force enable"
+        return "ufw default deny incoming\nsystemctl enable -q ufw\nufw --force enable"

@@ -1,9 +1,11 @@
 """A login user, and the keys that may log in as that user."""
 
 import re
+import time
 from dataclasses import dataclass, field
 
-from ..quote import sh
+from ..guard import Guard
+from ..quote import Shell, sh, words
 from ..secret import Secret, generated
 from .base import Resource, as_owner
 
@@ -28,7 +30,9 @@ class User(Resource):
     password: Secret | None = None
     needs_password: bool = False
     adopt: bool = True
+    undo_after: int = 60
     told: list = field(default_factory=list, compare=False, repr=False)
+    known: list = field(default_factory=list, compare=False, repr=False)  # of whoever wants to log in with it
 
     def probe(self):
         return sh(
@@ -69,6 +73,7 @@ class User(Resource):
             "shell": shell,
             "missing groups": missing,
             "surplus groups": " ".join(group for group in self.not_groups if group in groups),
+            "locked": "yes" if expired(lines[1]) else "no",
             "password": password,
         }
 
@@ -95,6 +100,8 @@ class User(Resource):
             return SYSTEM.format(seen["uid"])
         if seen["home"] != self.home:
             return f"this user exists, at home in {seen['home']} and not in {self.home}; set user.home, or choose another name"
+        if seen["locked"] == "yes" and self != User(self.name, self.home):
+            return "this account is locked; let it in again with lock-user --unlock first"
         if not self.adopt and seen["ours"] == "no" and self.differs(seen):
             return "this user exists, and was not made by us: set user.adopt if sudo and keys shall be given to this account"
         return None
@@ -125,9 +132,17 @@ class User(Resource):
             password = self.password or generated()
             if not self.password:
                 self.told.append(password)
+                self.known.append(password)
             # chpasswd reads its standard input, so the hash is in no argument list.
             script += sh("printf '%s:%s\\n' {} {} | chpasswd -e\n", self.name, password.hashed("sha512_crypt"))
         return script
+
+    def guarded(self, seen):
+        if not seen["exists"]:
+            return None
+        back = [sh("gpasswd -a {} {}", self.name, group) for group in seen["surplus groups"].split()]
+        back += [sh("usermod -s {} {}", seen["shell"], self.name)] if "shell" in self.differs(seen) else []
+        return Guard("account", back="\n".join(back), seconds=self.undo_after) if back else None
 
     def joined(self, other):
         if isinstance(other, User) and other == User(self.name, self.home):
@@ -144,14 +159,16 @@ class User(Resource):
 class AuthorizedKeys(Resource):
     """Each of *keys*, and each that may log in as *copied_from*, may log in as *user*; keys that others put there stay.
 
-    With *needed*, having none at all is refused: nobody could log in.
+    None of the keys *removed* may. With *needed*, having none at all is refused: nobody could log in.
     """
 
     user: str
     home: str
     keys: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
     copied_from: str = ""
     needed: bool = True
+    undo_after: int = 60
 
     @property
     def path(self):
@@ -182,19 +199,21 @@ class AuthorizedKeys(Resource):
         offered = [(blob, line) for key in self.keys for blob, line in keys_in(key)]
         # A key that may only run one command (cloud images: "log in as …") would let nobody in.
         offered += [(blob, line) for blob, line in keys_in(others) if "command=" not in line.split(blob)[0]]
-        missing = {blob: line for blob, line in offered if blob not in there}
+        gone = {blob for key in self.removed for blob, _ in keys_in(key)}
+        missing = {blob: line for blob, line in offered if blob not in there | gone}
         foreign = head if head.startswith("a ") and not head[-1].isdigit() else ""
         owner, mode = head.split() if head != "absent" and not foreign else (None, None)
         return {
             "missing keys": "\n".join(missing.values()),
+            "surplus keys": "\n".join(line for line in text.splitlines() if {blob for blob, _ in keys_in(line)} & gone),
             "owner": owner,
             "mode": mode and mode.zfill(4),
             "foreign": foreign,
-            "any": bool(there or offered),
+            "any": bool((there | {blob for blob, _ in offered}) - gone),
         }
 
     def want(self):
-        return {"missing keys": "", "owner": self.user, "mode": "0600"}
+        return {"missing keys": "", "surplus keys": "", "owner": self.user, "mode": "0600"}
 
     def refuse(self, seen):
         if seen["foreign"]:
@@ -204,22 +223,127 @@ class AuthorizedKeys(Resource):
         return None
 
     def apply(self, seen):
+        surplus = words(f"-e{line}" for line in seen["surplus keys"].splitlines())
+        # grep's status 1 says that nothing is left; a full disk is 2.
+        kept = sh('{ grep -vxF {} "$p" >"$new" || [ $? = 1 ]; }', surplus) if surplus else Shell('cat "$p" >"$new"')
         script = sh(
             """
             p={} new=$(mktemp {}); trap 'rm -f "$new"' EXIT
-            if [ -e "$p" ]; then cat "$p" >"$new"; [ -z "$(tail -c 1 "$new")" ] || echo >>"$new"; fi
+            if [ -e "$p" ]; then {}; [ -z "$(tail -c 1 "$new")" ] || echo >>"$new"; fi
             printf '%s' {} >>"$new" || { echo 'the disk is full' >&2; exit 1; }
             chmod 0600 "$new"
             mv -fT "$new" "$p"
             """,
             self.path,
             f"{self.home}/.ssh/.authorized_keys.XXXXXX",
+            kept,
             seen["missing keys"] + "\n" if seen["missing keys"] else "",
         )
         return as_owner(self.user, self.path, script)
 
     def diff(self, seen):
-        return "\n".join(f"+{line}" for line in seen["missing keys"].splitlines()) or super().diff(seen)
+        lines = [f"-{line}" for line in seen["surplus keys"].splitlines()]
+        lines += [f"+{line}" for line in seen["missing keys"].splitlines()]
+        return "\n".join(lines) or super().diff(seen)
+
+    def guarded(self, seen):
+        if not seen["surplus keys"]:
+            return None
+        script = sh("printf '\\n%s\\n' {} >>{}", seen["surplus keys"], self.path)
+        return Guard("keys", back=as_owner(self.user, self.path, script), seconds=self.undo_after)
+
+
+@dataclass(frozen=True)
+class Locked(Resource):
+    """The account of *user* lets nobody in, by key or password, or with *locked* false does again; *or_gone*: or is not there."""
+
+    name: str
+    locked: bool = True
+    or_gone: bool = False
+
+    def probe(self):
+        return sh("getent shadow {} || echo none", self.name)
+
+    def parse(self, output):
+        if output.strip() == "none":
+            return {"state": "locked" if self.or_gone else None}
+        return {"state": "locked" if expired(output) else "open"}
+
+    def want(self):
+        return {"state": "locked" if self.locked else "open"}
+
+    def refuse(self, seen):
+        return None if seen["state"] else "there is no such user"
+
+    def apply(self, seen):
+        if self.locked:
+            return sh("usermod --lock --expiredate 1 {}", self.name)
+        # Where no password was ever set there is nothing to unlock but the account.
+        unlock = "usermod --expiredate '' {}\ncase $(getent shadow {} | cut -d: -f2) in '!'?*) usermod --unlock {};; esac"
+        return sh(unlock, self.name, self.name, self.name)
+
+
+@dataclass(frozen=True)
+class NoUser(Resource):
+    """There is no user *name*; the *home* stays, unless *with_home* says that it goes too.
+
+    Whoever runs something, and with *adopt* false whom we did not make, is refused.
+    """
+
+    name: str
+    home: str
+    with_home: bool = False
+    adopt: bool = False
+
+    def probe(self):
+        text = """
+            name={}
+            getent passwd "$name" || exit 0
+            ps -o comm= -u "$name" 2>/dev/null | grep -vxE 'systemd|\\(sd-pam\\)|dbus-daemon|sshd|sshd-session' | sort -u
+            :
+        """
+        return sh(text, self.name)
+
+    def parse(self, output):
+        if not output:
+            return {"user": None}
+        line, *running = output.splitlines()
+        _, _, uid, _, gecos, home, _ = line.split(":")
+        return {"user": "there", "uid": uid, "ours": MADE in gecos, "home": home, "running": ", ".join(running)}
+
+    def want(self):
+        return {"user": None}
+
+    def refuse(self, seen):
+        if not seen["user"]:
+            return None
+        if not 1000 <= int(seen["uid"]) < 60000:
+            return SYSTEM.format(seen["uid"])
+        if not self.adopt and not seen["ours"]:
+            return "this user was not made by us: set user.adopt if the account shall be removed all the same"
+        if seen["home"] != self.home:
+            return f"this user is at home in {seen['home']} and not in {self.home}; set user.home"
+        if seen["running"]:
+            return f"this user still runs {seen['running']}; end that first, as by stopping its service"
+        return None
+
+    def apply(self, seen):
+        # Logins that are just ending, or that nobody ended.
+        script = """
+            loginctl terminate-user {} 2>/dev/null || :
+            systemctl stop {} 2>/dev/null || :
+            tries=0
+            while ps -u {} >/dev/null && [ $tries -lt 50 ]; do tries=$((tries + 1)); sleep 0.1; done
+            userdel {} {}
+        """
+        home = words(["--remove"] if self.with_home else [])
+        return sh(script, self.name, f"user@{seen['uid']}.service", self.name, home, self.name)
+
+
+def expired(line):
+    """Return whether the account of this *line* of the shadow file has expired, as a locked one has."""
+    day = line.split(":")[7] if line.count(":") > 7 else ""
+    return bool(day) and int(day) * 86400 <= time.time()
 
 
 KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[\w@.-]+\s+[A-Za-z0-9+/=]{40,})")

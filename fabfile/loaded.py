@@ -1,0 +1,77 @@
+"""What the running Jupyter has really loaded, which it notes itself in its runtime folder."""
+
+import json
+from dataclasses import dataclass
+
+from .kit.quote import sh
+from .kit.resources import Resource, Service
+
+RUNTIME = ".local/share/jupyter/runtime"
+# Asks until the server answers; by then its note is there. Status 3: it runs with other settings than these.
+READY = """
+import glob, json, os, ssl, sys, urllib.request
+url, runtime, wanted = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+try:
+    # Only whether it answers: a certificate is not for this address.
+    urllib.request.urlopen(url, timeout=5, context=ssl._create_unverified_context())
+except OSError:
+    sys.exit(1)
+notes = []
+for name in glob.glob(runtime + "/jpserver-*.json"):
+    if os.path.exists("/proc/" + name.rpartition("-")[2].partition(".")[0]):
+        with open(name) as file:
+            notes.append(json.load(file))
+if not any(all(note.get(key) == value for key, value in wanted.items()) for note in notes):
+    for note in notes:
+        wrong = ["%s is %r and not %r" % (key, note.get(key), wanted[key]) for key in wanted if note.get(key) != wanted[key]]
+        print("Jupyter runs with other settings than those that were written:", ", ".join(wrong), file=sys.stderr)
+    sys.exit(3)
+"""
+
+
+def ready(python, url, home, wanted):
+    """Return shell text that succeeds when Jupyter answers with the settings *wanted*; others end the waiting (s=1, and why)."""
+    ask = sh("{} -c {} {} {} {}", python, READY, url, f"{home}/{RUNTIME}", json.dumps(wanted, sort_keys=True))
+    return sh("{ why=$({} 2>&1); r=$?; [ $r != 3 ] || s=1; [ $r = 0 ]; }", ask)
+
+
+@dataclass(frozen=True)
+class LoadedSettings(Resource):
+    """The service, while it runs, has loaded the settings *wanted* (as JSON), and not those that it found elsewhere or before."""
+
+    service: Service
+    home: str
+    wanted: str
+
+    @property
+    def label(self):
+        return f"LoadedSettings {self.service.name}"
+
+    def probe(self):
+        return sh(
+            """
+            systemctl is-active -q {} && cd {} 2>/dev/null || exit 0
+            for f in jpserver-*.json; do
+                pid=${f#jpserver-}
+                [ ! -d "/proc/${pid%.json}" ] || { cat "$f"; printf '\\000'; }
+            done
+            """,
+            self.service.name,
+            f"{self.home}/{RUNTIME}",
+        )
+
+    def parse(self, output):
+        notes = [json.loads(text) for text in output.split("\0") if text.strip()]
+        keys = self.want()
+        seen = [{key: note.get(key) for key in keys} for note in notes]
+        # One that does not run yet is the service's affair, and is asked when it starts.
+        return keys if not seen or keys in seen else seen[0]
+
+    def want(self):
+        return json.loads(self.wanted)
+
+    def apply(self, seen):
+        return self.service.restart.script
+
+    def settles(self, seen):
+        return (self.service.restart.name,)

@@ -1,0 +1,261 @@
+"""A tunnel from here to Jupyter on the server, for as long as it is wanted."""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import webbrowser
+from urllib import request
+from urllib.error import URLError
+
+from fabric import Connection, task
+from invoke import Exit
+
+from .kit.report import say
+from .kit.settings import Invalid
+from .openssh import ssh_environment, ssh_words
+from .options import base_url, schema
+
+ASK_EVERY = 5  # seconds between two questions to Jupyter
+ALIVE = "alive"
+LONGEST_WAIT = 15  # seconds between two tries to connect
+SLEPT = 10  # seconds that a pause of one second took, when this machine was asleep
+HOPELESS = ("Permission denied", "HOST IDENTIFICATION HAS CHANGED", "Host key verification failed", "administratively prohibited")
+
+
+class Lost(Exception):
+    """The connection is gone, and why."""
+
+
+@task(
+    help={
+        "port": "Port on your machine; where it is taken, the next free one.",
+        "no_browser": "Do not open a browser, only print the address.",
+    }
+)
+def tunnel(c, port=8888, no_browser=False):
+    """Lead a port of your machine to Jupyter on the server, until Ctrl-C; open a browser there."""
+    if not isinstance(c, Connection):
+        raise Exit("tunnel leads to a server: say which with -H [user@]host", 2)
+    s = check_tunnel(c, port)
+    if threading.current_thread() is not threading.main_thread():
+        raise Exit("tunnel leads to one server at a time: name one with -H", 2)
+    if c.config.run.dry:
+        say(f"{c.original_host}  tunnel would lead to port {s.jupyter.port} of the server; it is left out of a dry run")
+        return
+    with ended_by_signals(), contextlib.suppress(KeyboardInterrupt):
+        Tunnel(c, s, int(port)).keep(browser=not no_browser)
+    say(f"{c.original_host}  the tunnel is closed; Jupyter and its kernels go on")
+
+
+def check_tunnel(c, port=8888, **_):
+    """Return the settings of `tunnel`; raises Exit with status 2 where they are not valid."""
+    if not str(port).isdigit() or not 0 < int(port) < 65536:
+        raise Exit(f"--port {port}: a whole number from 1 to 65535 is expected", 2)
+    try:
+        ssh_words(c)
+        return schema.load(c, {})
+    except (Invalid, ValueError) as error:
+        raise Exit(str(error), 2) from None
+
+
+tunnel.check = check_tunnel
+
+
+class Tunnel:
+    """A port of this machine that OpenSSH leads to Jupyter's, again and again."""
+
+    def __init__(self, c, s, first):
+        self.c, self.to, self.path = c, s.jupyter.port, f"{base_url(s)}/"
+        self.scheme = "https" if s.jupyter.access == "direct" else "http"
+        self.said, self.browser = "", False
+        self.port = free_port(first, c.original_host)
+
+    @property
+    def address(self):
+        """The address on this machine."""
+        return f"{self.scheme}://localhost:{self.port}{self.path}"
+
+    @property
+    def words(self):
+        """The command line of ssh."""
+        lead = f"localhost:{self.port}:127.0.0.1:{self.to}"
+        return ssh_words(self.c, "-N", "-T", "-oExitOnForwardFailure=yes", "-L", lead, self.c.original_host)
+
+    def keep(self, browser):
+        """Keep it open for ever; raises Exit with status 1 where it cannot be opened at all."""
+        wait, opened, self.browser = 1, False, browser
+        with ssh_environment(self.c) as environment:
+            while True:
+                began = time.monotonic()
+                try:
+                    with self.opened(environment) as process:
+                        self.tell(f"{self.address} leads to Jupyter on the server; Ctrl-C ends it")
+                        opened = True
+                        self.watch(process)
+                except Lost as lost:
+                    if not opened and not is_free(self.port):
+                        # Somebody was faster; once it is open, the browser counts on the port.
+                        self.port = free_port(self.port, self.c.original_host)
+                        continue
+                    if not opened or any(word in str(lost) for word in HOPELESS):
+                        raise Exit(f"{self.c.original_host}  no tunnel: {lost}", 1) from None
+                    wait = 1 if time.monotonic() - began > 60 else min(2 * wait, LONGEST_WAIT)
+                    self.tell(f"the connection is gone ({lost}); trying again, the kernels go on meanwhile")
+                    time.sleep(wait)
+
+    @contextlib.contextmanager
+    def opened(self, environment):
+        """Run ssh until the block ends; raises Lost where it does not get there."""
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(self.words, env=environment, stdin=subprocess.DEVNULL, stderr=errors)
+
+            def ended():
+                errors.seek(0)
+                lines = errors.read().decode(errors="replace").split("\n")
+                said = " ".join(line.strip() for line in lines if line.strip().strip("@"))
+                taken = holder(self.port) if "Address already in use" in said else ""
+                return f"port {self.port} here is taken by {taken}" if taken else said or "no answer any more"
+
+            try:
+                while not listens(self.port):
+                    if process.poll() is not None:
+                        raise Lost(ended())
+                    time.sleep(0.05)
+                yield process
+                raise Lost(ended())
+            finally:
+                process.terminate()
+                process.wait()
+
+    def watch(self, process):
+        """Look after a running *process* until it ends, or until this machine has slept."""
+        since, asked, state = time.monotonic(), float("-inf"), ""
+        while True:
+            before = time.time()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+                return
+            if time.time() - before > SLEPT:
+                raise Lost("this machine was asleep")
+            if time.monotonic() - asked > ASK_EVERY:
+                state = self.ask()
+                self.tell(state)
+                if self.browser and state.startswith(ALIVE):
+                    self.show()
+                asked = time.monotonic()
+            self.show_alive(state, time.monotonic() - since)
+
+    def ask(self):
+        """Return, in words, what answers at the other end."""
+        anything = ssl.create_default_context()
+        anything.check_hostname, anything.verify_mode = False, ssl.CERT_NONE
+        opener = request.build_opener(request.ProxyHandler({}), request.HTTPSHandler(context=anything))
+        try:
+            with opener.open(f"{self.address}api", timeout=ASK_EVERY) as answer:
+                return f"{ALIVE}: Jupyter {json.load(answer)['version']}"
+        except TimeoutError:
+            return "no answer; the connection may be broken"
+        except (URLError, OSError, EOFError) as error:
+            if isinstance(getattr(error, "reason", None), TimeoutError):
+                return "no answer; the connection may be broken"
+            if getattr(error, "code", None) is None:
+                return f"nobody answers on port {self.to} of the server; does Jupyter run there? See: fab status, fab start"
+        except (ValueError, LookupError, TypeError):
+            pass
+        return f"what answers on port {self.to} of the server is no Jupyter at {self.path}; see jupyter.port and jupyter.base_url"
+
+    def tell(self, text):
+        """Print *text* where it is not what was printed last."""
+        if text != self.said:
+            self.said = text
+            say(f"{self.c.original_host}  {text}")
+
+    def show_alive(self, state, seconds):
+        """Show on a terminal, in a line that overwrites itself, that this goes on."""
+        if sys.stdout.isatty():
+            clock = f"{seconds // 3600:.0f}:{seconds % 3600 // 60:02.0f}:{seconds % 60:02.0f}"
+            line = f"{self.address}  {state}, for {clock}"
+            sys.stdout.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
+            sys.stdout.flush()
+
+    def show(self):
+        """Open a browser, where this machine has a screen for one."""
+        self.browser = False
+        if not show_page(self.address):
+            say(f"{self.c.original_host}  there is no browser to open here; open the address yourself")
+
+
+def show_page(address):
+    """Open *address* in the user's browser and return whether there is one that does not take over the terminal."""
+    screen = sys.platform in ("darwin", "win32") or {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"} & set(os.environ)
+    return bool(screen) and webbrowser.open(address)
+
+
+@contextlib.contextmanager
+def ended_by_signals():
+    """Let the signals that end a program be as Ctrl-C is, so that what was started is ended too."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), interrupt) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def free_port(first, host):
+    """Return the first port of this machine from *first* on that nobody holds, and tell who holds the others."""
+    for port in range(first, min(first + 100, 65536)):
+        if is_free(port):
+            return port
+        say(f"{host}  port {port} here is taken by {holder(port)}")
+    raise Exit(f"no port from {first} to {port} is free here; name another with --port", 1)
+
+
+def is_free(port):
+    """Return whether nobody holds *port* on either loopback address of this machine."""
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        try:
+            with socket.socket(family) as one:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                one.bind((address, port))
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+    return True
+
+
+def listens(port):
+    """Return whether somebody listens on *port* of this machine."""
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    return False
+
+
+def holder(port):
+    """Return who listens on *port* of this machine, in words, as far as this user may know it."""
+    for words, pattern in (
+        (["ss", "-Hltnp", f"sport = :{port}"], r'\("(?P<name>[^"]+)",pid=(?P<pid>\d+)'),
+        (["lsof", "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpc"], r"p(?P<pid>\d+)\nc(?P<name>.+)"),
+    ):
+        with contextlib.suppress(OSError):
+            found = subprocess.run(words, capture_output=True, text=True).stdout
+            if match := re.search(pattern, found):
+                return f"{match['name']} (process {match['pid']})"
+    return "another program"

@@ -1,0 +1,176 @@
+"""An installer that keeps to the command line, messages and exit codes of Anaconda's, and a mirror that can misbehave.
+
+What it unpacks is either a real Python environment with JupyterLab, or a small one with the conda of the tests only.
+"""
+
+import contextlib
+import hashlib
+import http.server
+import io
+import json
+import platform
+import re
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+from . import base, network
+
+HERE = Path(__file__).parent
+PLACEHOLDER = "/opt/placehold_placehold"
+VERSIONS = {"conda": "26.5.3", "python": "3.13.5", "conda-anaconda-tos": "0.2.2", "pip": "25.1", "setuptools": "80.9"}
+JUPYTER = {"jupyterlab": "4.5.0", "notebook": "7.5.0"}
+CHANNEL = VERSIONS | JUPYTER | {"conda": "26.7.1", "setuptools": "81.0"}
+BUILD = f"""
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -qy --no-install-recommends python3-venv &&
+    python3 -m venv --copies {PLACEHOLDER} &&
+    {PLACEHOLDER}/bin/pip install -q --no-input --disable-pip-version-check jupyterlab notebook &&
+    tar -C {PLACEHOLDER} -cf /tar .
+"""
+
+
+def environment(lab, suite, layer):
+    """The tar of a real environment with JupyterLab, made once for a release and kept beside the base trees."""
+    name = f"{suite}-{hashlib.sha256(BUILD.encode()).hexdigest()[:12]}.tar"
+    kept = base.folder() / "environments" / name
+    with base.locked(base.folder() / f"environment-{suite}.lock"):
+        if not kept.exists():
+            host = lab.up(f"environment-{suite}", suite, layer, owner=lab.me())
+            try:
+                host.nsenter(BUILD, timeout=600)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                part = kept.with_suffix(".part")
+                part.write_bytes((host.root / "tar").read_bytes())
+                part.rename(kept)
+            finally:
+                host.down()
+    return kept.read_bytes()
+
+
+def installer(
+    name="Anaconda3", env=None, versions=VERSIONS | JUPYTER, size=1000, glibc="2.17", gates="", ballast=0, machine=None
+):
+    """The bytes of an installer; *env* is a real environment's tar, and without it the environment has conda only."""
+    payload = io.BytesIO(env or b"")
+    with tarfile.open(fileobj=payload, mode="a" if env else "w") as tar:
+
+        def add(path, text, mode=0o644, link=""):
+            part = tarfile.TarInfo(path)
+            part.mode, part.size, part.mtime = mode, len(text), time.time()
+            part.type, part.linkname = (tarfile.SYMTYPE, link) if link else (tarfile.REGTYPE, "")
+            tar.addfile(part, io.BytesIO(text))
+
+        program = (HERE / "conda_program.py").read_text().replace("@PREFIX@", PLACEHOLDER)
+        add("./bin/conda", program.encode(), 0o755)
+        add("./share/channel.json", json.dumps(CHANNEL).encode())
+        add("./pkgs/ballast", b"\n" * ballast)
+        if not env:
+            add("./bin/python", b"", link="/usr/bin/python3")
+        for package, version in versions.items():
+            meta = {"name": package, "version": version}
+            add(f"./pkgs/meta/{package}-{version}-0.json", json.dumps(meta).encode())
+    data = payload.getvalue()
+    values = {
+        "NAME": name,
+        "VERSION": "2026.01-1",
+        "PLATFORM": {"x86_64": "linux-64"}.get(machine or platform.machine(), f"linux-{machine or platform.machine()}"),
+        "MD5": hashlib.md5(data).hexdigest(),
+        "GLIBC": glibc,
+        "FOLDER": name.lower(),
+        "SIZE": str(size),
+        "LENGTH": str(len(data)),
+        "GATES": gates,
+        "PLACEHOLDER": PLACEHOLDER,
+    }
+    header = re.sub(r"@([A-Z0-9]+)@(?!@)", lambda match: values.get(match[1], match[0]), (HERE / "installer.sh").read_text())
+    return header.encode() + data
+
+
+class Mirror:
+    """A web server with files, which can be told to break off, to send something else, to be slow or to go away.
+
+    It is a proxy too: `http://anything/NAME` asked of it is its own file.
+    """
+
+    def __init__(self, address):
+        self.address, self.files, self.asked = address, {}, []
+        self.port, self.server = 0, None
+        self.well()
+        self.start()
+
+    def well(self):
+        """Behave from now on."""
+        self.instead, self.status, self.breaks, self.rate, self.resumes = {}, 200, [], 0, True
+
+    def start(self):
+        """Listen, at the same place as before."""
+        handler = type("Handler", (Handler,), {"mirror": self})
+        self.server = http.server.ThreadingHTTPServer(("0.0.0.0", self.port), handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self):
+        """Listen no more."""
+        self.server.shutdown()
+        self.server.server_close()
+
+    def add(self, name, data):
+        """Serve a file; its address and SHA-256 as settings in the environment."""
+        self.files[name] = data
+        return self.settings(f"http://{self.address}:{self.port}/{name}", data)
+
+    @staticmethod
+    def settings(url, data):
+        """The settings of an installer, in the environment."""
+        settings = {"URL": url, "SHA256": hashlib.sha256(data).hexdigest(), "DISTRIBUTION": "anaconda", "ACCEPT_TERMS": "yes"}
+        return {f"FABRIC_REMOTE_JUPYTER_PYTHON_{key}": value for key, value in settings.items()}
+
+    def fetched(self, method="GET"):
+        """Which parts of a file were asked for, in order; 0 is the whole."""
+        return [start for asked, start in self.asked if asked == method]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """One answer of the mirror."""
+
+    mirror = None
+
+    def log_message(self, *_):
+        """Say nothing on the terminal."""
+
+    def do_HEAD(self):  # noqa: N802
+        """Tell a file's size."""
+        self.do_GET()
+
+    def do_GET(self):  # noqa: N802
+        """Send a file, or the rest of it."""
+        mirror, name = self.mirror, self.path.rpartition("/")[2]
+        start = int(re.sub(r"\D", "", self.headers.get("Range", "")) or 0) if mirror.resumes else 0
+        mirror.asked.append((self.command, start))
+        data = mirror.instead.get(name, mirror.files.get(name))
+        if data is None or mirror.status != 200 or start >= len(data) > 0:
+            self.send_response(404 if data is None else mirror.status if mirror.status != 200 else 416)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        end = mirror.breaks.pop(0) if mirror.breaks else len(data)
+        with contextlib.suppress(ConnectionError):
+            for at in range(start, end, 1 << 16):
+                self.wfile.write(data[at : min(at + (1 << 16), end)])
+                if rate := self.mirror.rate:
+                    time.sleep((1 << 16) / rate)
+
+
+def mirror_of(lab):
+    """A mirror that the lab's hosts can reach."""
+    return Mirror(str(network.gateway(network.subnet(lab.NETWORK))))

@@ -1,0 +1,103 @@
+"""Each way in on real servers, and each change from one to another: what the old one opened is closed."""
+
+import re
+import socket
+
+import pytest
+
+from .visitor import PASSWORD, Visitor
+
+pytest_plugins = ["tests.hosts.converged", "tests.hosts.ways"]
+
+CERTIFICATE = "/etc/remote-jupyter/tls/cert.pem"
+SITE = "/etc/apache2/sites-available/jupyter.conf"
+PART = "/etc/apache2/remote-jupyter/jupyter.inc"
+TLS = "/etc/apache2/conf-available/zz-remote-jupyter-tls.conf"
+CONFIG = "/home/jupyter/.jupyter/jupyter_server_config.py"
+NOTEBOOK = "/home/jupyter/notebooks/kept.ipynb"
+
+
+def open_to_all(host):
+    """The TCP ports on which something listens for everybody."""
+    listening = host.ssh("ss -Hltn").stdout.splitlines()
+    addresses = {line.split()[3].rpartition(":")[::2] for line in listening}
+    return {int(port) for address, port in addresses if address.split("%")[0] not in ("127.0.0.1", "[::1]")}
+
+
+def let_in(host):
+    """The rules of the firewall, or None where it is off."""
+    status = host.ssh("ufw status").stdout
+    return set(re.findall(r"^(\S+) +ALLOW +Anywhere", status, re.M)) if "Status: active" in status else None
+
+
+def by_https(host):
+    """Somebody with a browser anywhere."""
+    return Visitor(host.address, host.ssh(f"cat {CERTIFICATE}").stdout)
+
+
+def test_a_server_for_the_tunnel_opens_ssh_and_nothing_else(hidden, oracle, run):
+    seen = oracle(hidden)
+    assert not seen.package("apache2").is_installed
+    assert (open_to_all(hidden), let_in(hidden)) == ({22}, {"22/tcp"})
+    pid = seen.service("jupyter").systemd_properties["MainPID"]
+    listening = seen.check_output("ss -Hltnp").splitlines()
+    assert [line.split()[3] for line in listening if f"pid={pid}," in line] == ["127.0.0.1:8888"]
+    settings = hidden.ssh(f"cat {CONFIG}").stdout
+    assert "allow_remote_access" not in settings and "trust_xheaders = False" in settings
+    hidden.ssh("systemctl stop jupyter")
+    assert run(hidden, "tunnel-setup").changed == {"Service jupyter"}
+    assert run(hidden, "tunnel-setup").is_calm
+
+
+def test_from_the_tunnel_to_apache_and_back(hidden, run, tunnel, oracle):
+    hidden.ssh(f"runuser -u jupyter -- sh -c 'echo kept >{NOTEBOOK}'")
+    hash_before = hidden.ssh("cat /home/jupyter/.jupyter/password-hash").stdout
+
+    there = run(hidden, "full-setup")
+    opened = {"ApacheSite jupyter", "UfwRule 80", "UfwRule 443"}
+    assert {*opened, f"File {SITE}", f"File {CONFIG}", "restart jupyter"} < there.changed
+    assert (open_to_all(hidden), let_in(hidden)) == ({22, 80, 443}, {"22/tcp", "80/tcp", "443/tcp"})
+    assert by_https(hidden).log_in(PASSWORD) == 302
+    assert run(hidden, "full-setup").is_calm
+
+    foretold = run(hidden, "tunnel-setup", "--dry", check=False)
+    back = run(hidden, "tunnel-setup")
+    closed = {f"Withdrawn {path}" for path in (PART, SITE, TLS)}
+    closed |= {"ApacheOff", "UfwOnly", f"File {CONFIG}", "restart jupyter"}
+    assert (foretold.status, foretold.having("would change")) == (3, closed)
+    assert back.changed == closed
+    assert (open_to_all(hidden), let_in(hidden)) == ({22}, {"22/tcp"})
+    with pytest.raises(OSError):
+        socket.create_connection((hidden.address, 443), 2)
+    left = hidden.ssh("grep -rls 'Made by remote-jupyter' /etc/apache2 /etc/ufw; find /etc/apache2 -xtype l", check=False)
+    assert left.stdout == ""
+    assert not oracle(hidden).service("apache2").is_enabled
+    assert hidden.ssh(f"cat {NOTEBOOK} /home/jupyter/.jupyter/password-hash").stdout == f"kept\n{hash_before}"
+    assert run(hidden, "tunnel-setup").is_calm
+    with tunnel(hidden, "--no-browser") as opened:
+        assert opened.visitor().log_in(PASSWORD) == 302
+
+    # And again to Apache, whose certificate and modules are there already.
+    again = run(hidden, "full-setup")
+    wanted = {"Service apache2", *(f"File {path}" for path in (PART, SITE, TLS))}
+    wanted |= {"ApacheSite jupyter", "ApacheConf zz-remote-jupyter-tls"}
+    wanted |= {"UfwRule 80", "UfwRule 443", f"File {CONFIG}", "restart jupyter", "reload apache2"}
+    assert again.changed == wanted
+    assert by_https(hidden).log_in(PASSWORD) == 302
+    assert run(hidden, "full-setup").is_calm
+
+
+def test_a_site_of_somebody_elses_goes_on_when_ours_is_taken_away(hidden, run, oracle):
+    run(hidden, "full-setup")
+    page = "/etc/apache2/sites-available/theirs.conf"
+    hidden.ssh(f"echo '<VirtualHost *:80>\nServerName theirs.example\nDocumentRoot /srv\n</VirtualHost>' >{page}")
+    hidden.ssh("echo theirs >/srv/index.html; a2ensite -q theirs; systemctl reload apache2")
+    asked = "curl -s -H 'Host: theirs.example' http://127.0.0.1/index.html"
+    back = run(hidden, "tunnel-setup")
+    assert "ApacheOff" not in back.changed and f"Withdrawn {SITE}" in back.changed and "reload apache2" in back.changed
+    assert hidden.ssh(asked, check=False).stdout != "" and oracle(hidden).service("apache2").is_running
+    assert hidden.ssh("curl -ks -o /dev/null https://127.0.0.1/jupyter/api", check=False).returncode != 0
+    assert run(hidden, "full-setup").status == 0
+    assert by_https(hidden).log_in(PASSWORD) == 302
+    hidden.ssh(f"a2dissite -q theirs; rm {page} /srv/index.html; systemctl reload apache2")
+    assert run(hidden, "full-setup").is_calm

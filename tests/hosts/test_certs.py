@@ -1,0 +1,477 @@
+"""Certificates of a real ACME server: got, renewed and served, and what is served when there is none to be had."""
+
+import contextlib
+import os
+import re
+import signal
+import ssl
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from cryptography import x509
+
+pytest.register_assert_rewrite("tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults")
+from .acme import BLOCKED  # noqa: E402
+from .conftest import BIN, NUMBERS, REPOSITORY  # noqa: E402
+from .faults import Running, eventually, is_one_failure, on  # noqa: E402
+from .lab import base  # noqa: E402
+from .visitor import PASSWORD, Line, Visitor  # noqa: E402
+
+pytest_plugins = ["tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults"]
+
+CERTIFICATE, KEY = "/etc/remote-jupyter/tls/cert.pem", "/etc/remote-jupyter/tls/key.pem"
+LE = "/etc/letsencrypt"
+HOOK = f"{LE}/renewal-hooks/deploy/50-remote-jupyter"
+TRIES = "/var/lib/remote-jupyter/acme-tries"
+CHALLENGE = "ChallengeProbe /var/www/html/.well-known/acme-challenge/remote-jupyter"
+SITE = "File /etc/apache2/sites-available/jupyter.conf"
+
+_sites = {}
+
+
+class Site:
+    """A server with a name, and what an ACME server and its DNS make of it."""
+
+    def __init__(self, host, acme, suite):
+        self.host, self.acme, self.name = host, acme, f"{suite}.example.test"
+        host.nsenter(f"echo nameserver {acme.address} >/etc/resolv.conf")
+
+    def env(self, **settings):
+        """The settings as environment."""
+        tls = {
+            "issuer": "letsencrypt",
+            "domain": self.name,
+            "acme_server": self.acme.production.url,
+            "acme_staging": self.acme.staging.url,
+            "acme_ca": str(self.acme.ca),
+        }
+        return {f"FABRIC_REMOTE_JUPYTER_TLS_{name.upper()}": str(value) for name, value in (tls | settings).items()}
+
+    def visitor(self, certificate="", **options):
+        """Somebody who trusts the authority of the ACME server, and perhaps one certificate, and is logged in."""
+        visitor = Visitor(self.host.address, certificate + self.acme.production.roots, self.name, **options)
+        assert visitor.log_in(PASSWORD) == 302
+        return visitor
+
+    @property
+    def installed(self):
+        """The certificate that is installed."""
+        return self.host.nsenter(["cat", CERTIFICATE]).stdout
+
+    def served(self, port=443):
+        """The certificate that is served to new visitors."""
+        context = ssl._create_unverified_context()
+        with contextlib.closing(Line(self.name, self.host.address, port, context)) as line:
+            line.connect()
+            return x509.load_der_x509_certificate(line.sock.getpeercert(binary_form=True))
+
+    @property
+    def requests(self):
+        """How many requests both ACME servers have had."""
+        return len(self.acme.production.requests) + len(self.acme.staging.requests)
+
+
+def certificate_names(certificate):
+    """The names that a certificate is for."""
+    alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return set(alternatives.get_values_for_type(x509.DNSName))
+
+
+def certbot_said(host):
+    """What the last unit that ran certbot has printed."""
+    return host.nsenter("cat /run/remote-jupyter/remote-jupyter-certbot.log", check=False).stdout
+
+
+def is_self_signed(certificate):
+    """Whether nobody else has signed it."""
+    return certificate.issuer == certificate.subject
+
+
+@pytest.fixture
+def issue(task):
+    """Run issue-cert, or another task, with the settings of a site: `issue(site, "renew-cert", tries=1)`."""
+
+    def run(site, *words, **settings):
+        return task(site.host, *(words or ["issue-cert"]), **site.env(**settings))
+
+    return run
+
+
+@pytest.fixture
+def site(suite, tell, lab, acme):
+    """A converged server with a name, common to all tests of a release, and the run that met it without a DNS record."""
+    if not _sites:
+        packages = {line.split("/")[2] for one in base.SUITES for line in base._sources(one)}
+        acme.pass_on(*packages)
+        layers = {one: tell(one).layer for one in base.SUITES}
+        with ThreadPoolExecutor() as pool:
+            _sites.update(pool.map(lambda one: (one, made(one, layers[one], lab, acme)), layers))
+    return _sites[suite]
+
+
+def made(suite, layer, lab, acme):
+    """A clone of a converged server, ready for a name."""
+    host = lab.up(f"certs-{suite}-{os.getpid()}-{next(NUMBERS)}", suite, layer, owner=lab.me())
+    return Site(host, acme, suite)
+
+
+@pytest.fixture
+def bare(site, issue):
+    """The site with a DNS record, with certbot, and without a certificate."""
+    site.acme.name(site.name, site.host.address)
+    site.host.nsenter(f"rm -f {TRIES}")
+    assert issue(site, "delete-cert").status == 0
+    assert is_self_signed(site.served())
+    return site
+
+
+@pytest.fixture
+def certified(site, issue):
+    """The site with a certificate."""
+    site.acme.name(site.name, site.host.address)
+    site.host.nsenter(f"rm -f {TRIES}")
+    run = issue(site)
+    assert run.status == 0, run.text
+    return site
+
+
+# -- the first one
+
+
+def test_a_name_that_leads_nowhere_is_said_and_no_try_is_spent(site, issue):
+    before = site.requests
+    run = issue(site)
+    says = f"{site.name} has no address in the DNS"
+    assert is_one_failure(run, site.host, "issue-cert", "AcmeCertificate", says, site.host.address)
+    assert "no try was spent" in run.text and site.requests == before
+    assert is_self_signed(site.served()) and certificate_names(site.served()) == {site.name}
+
+
+def test_the_first_certificate_is_rehearsed_then_got_then_served_and_no_kernel_ends(bare, issue):
+    production, staging = len(bare.acme.production.requests), len(bare.acme.staging.requests)
+    with bare.visitor(bare.installed).kernel() as run:
+        assert run("x = 41; x + 1") == "42"
+        first = issue(bare)
+        assert run("x") == "41"
+    assert first.status == 0, first.text
+    assert first.changed == {CHALLENGE, f"AcmeCertificate {bare.name}", "install certificate"}
+    assert certificate_names(bare.served()) == {bare.name} and not is_self_signed(bare.served())
+    visitor = bare.visitor()
+    assert visitor.compute("6*7") == "42"
+    headers = visitor.ask("GET", "/lab").headers
+    assert headers.get_all("Server") == ["TornadoServer"] and headers["Strict-Transport-Security"] == "max-age=63072000"
+    asked = bare.acme.staging.requests[staging:], bare.acme.production.requests[production:]
+    assert all(any("POST /order-plz" in line for line in lines) for lines in asked)
+    log = certbot_said(bare.host)
+    assert log.index("rehearsing with") < log.index("Simulating") < log.index("Requesting a certificate")
+
+    before = bare.requests
+    assert issue(bare).is_calm
+    assert bare.requests == before
+    key = bare.host.nsenter(f"stat -c '%U %a' {KEY}").stdout
+    assert key == "root 600\n"
+
+
+def test_a_name_more_is_one_more_in_the_certificate(certified, issue):
+    other = f"other.{certified.name}"
+    certified.acme.name(other, certified.host.address)
+    both = f"{certified.name},{other}"
+    run = issue(certified, domain=both)
+    assert run.status == 0, run.text
+    assert run.changed == {SITE, CHALLENGE, f"AcmeCertificate {certified.name} {other}", "reload apache2", "install certificate"}
+    assert certificate_names(certified.served()) == {certified.name, other}
+    assert issue(certified, domain=both).is_calm
+    assert issue(certified).status == 0 and certificate_names(certified.served()) == {certified.name}
+
+
+# -- renewals
+
+TIMER = "/run/systemd/system/certbot.timer.d"
+
+
+def archived(host):
+    """The certificates that certbot has had."""
+    return host.nsenter(f"ls {LE}/archive/remote-jupyter").stdout
+
+
+def renew_by_timer(host, seconds=60, fails=False):
+    """Let certbot's own timer find that it is time, and wait until certbot has renewed, or has failed, and ended."""
+    host.nsenter(f"sed -i 's/^#* *renew_before_expiry.*/renew_before_expiry = 100 days/' {LE}/renewal/remote-jupyter.conf")
+    soon = "[Timer]\nOnCalendar=\nOnActiveSec=1s\nRandomizedDelaySec=0\nAccuracySec=100ms\n"
+    began, before = host.nsenter("date '+%F %T'").stdout.strip(), archived(host)
+    host.nsenter(f"mkdir -p {TIMER}; cat >{TIMER}/soon.conf", input=soon)
+    host.nsenter("systemctl daemon-reload; systemctl restart certbot.timer")
+    log = ["journalctl", "--no-pager", "-u", "certbot.service", "--since", began, "-o", "cat"]
+    try:
+        # A run that found nothing to do is none: the timer may make up for one that it missed.
+        failed = f"journalctl -u certbot.service --since '{began}' -o cat | grep -q 'Failed with result'"
+        over = (lambda: host.nsenter(failed, check=False).returncode == 0) if fails else (lambda: archived(host) != before)
+        assert eventually(over, seconds), host.nsenter(log).stdout
+        ended = ["systemctl", "is-active", "certbot.service"]
+        assert eventually(lambda: host.nsenter(ended, check=False).stdout in ("inactive\n", "failed\n"), seconds)
+    finally:
+        # First, as the timer may make up for a missed run at once.
+        host.nsenter(f"sed -i 's/^renew_before_expiry.*/# &/' {LE}/renewal/remote-jupyter.conf")
+        host.nsenter(f"rm -r {TIMER}; systemctl daemon-reload; systemctl restart certbot.timer")
+
+
+def test_certbots_timer_renews_and_the_new_one_is_served_while_a_kernel_runs_on(certified, issue):
+    before = certified.served()
+    with certified.visitor().kernel() as run:
+        assert run("x = 41; x + 1") == "42"
+        renew_by_timer(certified.host)
+        assert eventually(lambda: certified.served().serial_number != before.serial_number, 5)
+        assert run("x") == "41"
+    assert certificate_names(certified.served()) == {certified.name}
+    assert issue(certified).is_calm
+
+
+def test_a_renewal_can_be_forced_while_a_kernel_runs_on(certified, issue):
+    before = certified.served()
+    with certified.visitor().kernel() as run:
+        assert run("x = 41; x + 1") == "42"
+        forced = issue(certified, "renew-cert")
+        assert run("x") == "41"
+    assert forced.status == 0, forced.text
+    assert forced.changed == {f"RenewedCertificate {certified.name}", "install certificate"}
+    assert certified.served().serial_number != before.serial_number
+    assert issue(certified).is_calm
+
+
+def test_an_account_that_the_issuer_has_forgotten_is_made_anew(certified, issue):
+    before = certified.served()
+    certified.acme.production.remember_nothing()
+    renew_by_timer(certified.host, fails=True)
+    assert certified.served() == before
+    run = issue(certified, "renew-cert")
+    assert run.status == 0, run.text
+    assert certified.served().serial_number != before.serial_number
+    again = certified.served()
+    renew_by_timer(certified.host)
+    assert certified.served() != again
+    kept = certified.host.nsenter(f"ls -d {LE}/accounts/*/dir.lost-*").stdout
+    assert kept.count("\n") == 1
+    assert certified.visitor().compute("6*7") == "42" and issue(certified).is_calm
+
+
+@on("bookworm")
+def test_a_renewal_that_apache_would_not_take_up_changes_nothing_of_what_is_served(certified, issue):
+    before, broken = certified.served(), "/etc/apache2/conf-enabled/broken.conf"
+    certified.host.nsenter(f"echo 'Nonsense on' >{broken}")
+    try:
+        renew_by_timer(certified.host)
+        assert certified.served() == before and certified.visitor().compute("6*7") == "42"
+    finally:
+        certified.host.nsenter(["rm", broken])
+    run = issue(certified)
+    assert run.status == 0 and run.changed == {f"ServedCertificate {CERTIFICATE}"}
+    assert certified.served().serial_number != before.serial_number
+    assert issue(certified).is_calm
+
+
+# -- nothing that was served before stops being served
+
+
+@contextlib.contextmanager
+def served_on(site):
+    """The same certificate is served before and after, to a kernel that runs on."""
+    before = site.served()
+    with site.visitor(site.installed).kernel() as run:
+        assert run("x = 41; x + 1") == "42"
+        yield
+        assert run("x") == "41"
+    assert site.served() == before
+
+
+def tries(site):
+    """How many tries are counted."""
+    return len(site.host.nsenter(f"cat {TRIES} 2>/dev/null || :").stdout.split())
+
+
+@on("trixie")
+def test_a_name_that_leads_elsewhere_is_said_and_nobody_is_asked(bare, issue):
+    other = next(one for suite, one in _sites.items() if one is not bare)
+    cases = {
+        (other.host.address,): f"leads to {other.host.address}, which is not this server (HTTP ",
+        (bare.host.address, other.host.address): f"leads to {other.host.address}, which is not this server",
+        (bare.acme.address,): f"port 80 of {bare.acme.address} ({bare.name}) refuses connections from here",
+        (bare.host.address, "2001:db8::1"): "leads to 2001:db8::1, which is not this server's",
+    }
+    before = bare.requests
+    with served_on(bare):
+        for addresses, says in cases.items():
+            bare.acme.name(bare.name, *addresses)
+            assert is_one_failure(issue(bare), bare.host, "issue-cert", f"AcmeCertificate {bare.name}: ", says)
+    assert bare.requests == before and tries(bare) == 0
+
+
+@on("bookworm")
+def test_a_closed_port_80_is_said_and_nobody_is_asked(bare, issue):
+    before = bare.requests
+    bare.host.nsenter("ufw insert 1 deny 80")
+    try:
+        with served_on(bare):
+            says = f"port 80 of {bare.host.address} ({bare.name}) does not answer from here"
+            assert is_one_failure(issue(bare), bare.host, "issue-cert", f"AcmeCertificate {bare.name}", says, "firewall")
+    finally:
+        bare.host.nsenter("ufw delete deny 80")
+    assert bare.requests == before and tries(bare) == 0
+
+
+@on("bookworm")
+def test_a_wrong_clock_is_said_and_nobody_is_asked(bare, issue):
+    before, date = bare.requests, "/usr/local/bin/date"
+    wrong = '#!/bin/sh\n[ "$*" = +%s ] || exec /usr/bin/date "$@"\necho $(($(/usr/bin/date +%s) - 7200))\n'
+    bare.host.nsenter(f"cat >{date}; chmod 755 {date}", input=wrong)
+    try:
+        assert is_one_failure(issue(bare), bare.host, "issue-cert", "Check clock", "its clock is 120 minutes behind yours")
+    finally:
+        bare.host.nsenter(["rm", date])
+    assert bare.requests == before and is_self_signed(bare.served())
+
+
+@on("trixie")
+def test_a_rehearsal_that_fails_spends_no_try(bare, issue):
+    before = len(bare.acme.production.requests)
+    with bare.acme.staging.gone(), served_on(bare):
+        says = "the rehearsal failed; no try with the real server was spent"
+        assert is_one_failure(issue(bare), bare.host, "issue-cert", f"AcmeCertificate {bare.name}: apply failed", says)
+    assert len(bare.acme.production.requests) == before and tries(bare) == 0
+
+
+@on("bookworm")
+def test_tries_that_fail_are_counted_and_told_and_after_the_last_one_nobody_is_asked(bare, issue):
+    bare.acme.name(BLOCKED, bare.host.address)
+    production = bare.acme.production
+    with served_on(bare):
+        with production.refusing(429, "rateLimited", "too many certificates already issued for this set"):
+            run = issue(bare)
+            assert is_one_failure(run, bare.host, "issue-cert", "try 1 of 3 within an hour failed", "too many certificates")
+        with production.gone():
+            run = issue(bare)
+            assert is_one_failure(run, bare.host, "issue-cert", "try 2 of 3 within an hour failed")
+    run = issue(bare, domain=f"{bare.name},{BLOCKED}")
+    assert is_one_failure(run, bare.host, "issue-cert", "try 3 of 3 within an hour failed", "rejectedIdentifier", BLOCKED)
+    assert is_self_signed(bare.served()) and issue(bare, issuer="self-signed").status == 0
+    before = bare.requests
+    with served_on(bare):
+        run = issue(bare)
+        says = "3 of 3 tries within an hour have failed", "the next can be made in 60 minutes"
+        assert is_one_failure(run, bare.host, "issue-cert", f"AcmeCertificate {bare.name}: ", *says)
+        assert bare.requests == before
+    assert issue(bare, tries=4).status == 0
+    assert tries(bare) == 0 and not is_self_signed(bare.served())
+
+
+@on("trixie")
+def test_with_fallback_the_run_goes_on_and_warns(bare, issue):
+    with bare.acme.production.refusing(429, "rateLimited", "too many certificates already issued"), served_on(bare):
+        run = issue(bare, fallback=True)
+        assert run.status == 0 and run.having("warning") == {f"AcmeCertificate {bare.name}"}
+        assert "too many certificates" in run.text and "try 1 of 3 within an hour failed" in run.text
+    bare.acme.name(bare.name)
+    run = issue(bare, fallback=True)
+    assert run.status == 0 and run.having("warning") == {f"AcmeCertificate {bare.name}"}
+    assert "no address in the DNS" in run.text and tries(bare) == 1
+
+
+@on("bookworm")
+def test_another_certbot_is_waited_for_and_costs_no_try(bare, operator, tmp_path):
+    hold = "import fcntl, time; f = open('/etc/letsencrypt/.certbot.lock', 'w'); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(600)"
+    bare.host.nsenter(["systemd-run", "-q", "--unit=test-holder", "python3", "-c", hold])
+    run = Running(bare.host, ["issue-cert"], operator.env(**bare.env()), tmp_path / "run")
+    try:
+        assert eventually(lambda: "waiting for another certbot" in certbot_said(bare.host))
+    finally:
+        bare.host.nsenter("systemctl stop test-holder")
+    assert run.ended(seconds=60).status == 0
+    assert tries(bare) == 0 and not is_self_signed(bare.served())
+
+
+def order(site):
+    """How many certificates production was asked for."""
+    return sum("order-plz" in line for line in site.acme.production.requests)
+
+
+@on("trixie")
+def test_an_operator_who_is_killed_leaves_certbot_to_end_and_no_second_one_is_asked_for(bare, issue, operator, tmp_path):
+    before = order(bare)
+    with bare.acme.production.holding():
+        first = Running(bare.host, ["issue-cert"], operator.env(**bare.env()), tmp_path / "run")
+        assert eventually(lambda: order(bare) == before + 1)
+        first.process.send_signal(signal.SIGKILL)
+        first.ended(seconds=10)
+    run = issue(bare)
+    assert run.status == 0, run.text
+    assert order(bare) == before + 1 and not is_self_signed(bare.served())
+    assert issue(bare).is_calm
+
+
+@on("bookworm")
+def test_after_a_certbot_that_was_killed_the_next_run_gets_the_certificate(bare, issue, operator, tmp_path):
+    before = order(bare)
+    with bare.acme.production.holding():
+        first = Running(bare.host, ["issue-cert"], operator.env(**bare.env()), tmp_path / "run")
+        assert eventually(lambda: order(bare) == before + 1)
+        bare.host.nsenter("systemctl kill -s KILL remote-jupyter-certbot")
+        assert first.ended(seconds=10).status == 1
+    # What certbot leaves when it is killed while it writes.
+    bare.host.nsenter(f"mkdir -p {LE}/archive/remote-jupyter {LE}/renewal; : >{LE}/renewal/remote-jupyter.conf")
+    assert tries(bare) == 1 and is_self_signed(bare.served())
+    assert issue(bare).status == 0
+    assert tries(bare) == 0 and not is_self_signed(bare.served())
+
+
+# -- status, verify, and back
+
+
+def test_the_status_says_what_is_there_and_when_it_is_renewed(certified, fab):
+    said = fab(certified.host, "cert-status", env=certified.env()).stdout
+    rows = dict(re.findall(rf"^{re.escape(certified.host.address)}  (\w[\w ]*?)  +(.*)$", said, re.M))
+    assert "Pebble" in rows["issuer"] and certified.acme.production.url in rows["issuer"]
+    assert rows["names"] == certified.name and rows["days left"].startswith("89, until ")
+    assert rows["served"] == "on port 443" and re.match(r"certbot looks next on \w+ \d{4}-", rows["renewal"])
+
+
+def as_online(site, operator, *words, **env):
+    """Run `fab` where this machine's DNS is that of the ACME server, and browsers trust its authority."""
+    for name, text in {"resolv": f"nameserver {site.acme.address}\n", "root": site.acme.production.roots}.items():
+        (operator.home / name).write_text(text)
+    env = operator.env(**site.env(), **env, JUPYTER_PASSWORD=PASSWORD, SSL_CERT_FILE=str(operator.home / "root"))
+    mount = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+    argv = ["unshare", "--mount", "sh", "-c", mount, operator.home / "resolv"]
+    argv += [BIN / "fab", "-H", site.host.string, "-i", site.host.key, *words]
+    return subprocess.run(argv, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=120)
+
+
+def test_full_setup_leaves_it_as_it_is(certified, issue):
+    before = certified.served()
+    assert issue(certified, "full-setup").status == 0
+    assert issue(certified, "full-setup").is_calm
+    assert certified.served() == before
+
+
+@on("trixie")
+def test_verify_finds_that_browsers_trust_it(certified, operator):
+    done = as_online(certified, operator, "verify")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"certificate: TLS 1\.3, 89 days left; browsers trust it", done.stdout)
+
+
+def test_back_to_self_signed_while_a_kernel_runs_on(certified, issue, fab):
+    visitor = certified.visitor()
+    with visitor.kernel() as run:
+        assert run("x = 41; x + 1") == "42"
+        deleted = issue(certified, "delete-cert")
+        assert deleted.status == 0
+        assert deleted.changed == {f"SelfSigned {CERTIFICATE}", "NoLineage remote-jupyter", "reload apache2"}
+        assert is_self_signed(certified.served()) and certificate_names(certified.served()) == {certified.name}
+        visitor.tls.load_verify_locations(cadata=certified.installed)
+        assert certified.visitor(certified.installed).compute("6*7") == "42"
+        assert run("x") == "41"
+    left = certified.host.nsenter("certbot certificates 2>/dev/null; ls /etc/letsencrypt/archive").stdout
+    assert "No certificates found" in left and "remote-jupyter" not in left
+    assert issue(certified, "delete-cert").is_calm
+    assert issue(certified, issuer="self-signed").is_calm
+    assert "itself" in fab(certified.host, "cert-status", env=certified.env()).stdout

@@ -1,0 +1,505 @@
+"""install-anaconda on real servers, with an installer and a mirror of the tests: from fresh to removed, and each fault."""
+
+import os
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+pytest.register_assert_rewrite("tests.hosts.converged", "tests.hosts.faults")
+from . import installer as made  # noqa: E402
+from .conftest import NUMBERS  # noqa: E402
+from .faults import eventually, is_one_failure, is_one_refusal, nothing_changes, on, state  # noqa: E402
+from .lab import base  # noqa: E402
+from .visitor import PASSWORD  # noqa: E402
+
+pytest_plugins = ["tests.hosts.converged", "tests.hosts.faults"]
+
+HOME = "/home/jupyter"
+P = f"{HOME}/anaconda3"
+CACHE, RECORDS = "/var/cache/remote-jupyter", "/var/lib/remote-jupyter/conda"
+NAME = "Anaconda3-2026.01-1-Linux-x86_64.sh"
+PYTHON = "DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends python3"
+INSTALL = {f"CondaPrefix {P}", f"CondaInit {P}", "restart jupyter"}
+FRESH = INSTALL | {"DownloadBegun Anaconda3-2026.01-1", "Download Anaconda3-2026.01-1"}
+TERMS = f"ChannelTerms {P}"
+ANACONDA = {"FABRIC_REMOTE_JUPYTER_PYTHON_DISTRIBUTION": "anaconda"}
+SMALL = made.installer(ballast=4 << 20)
+
+
+@pytest.fixture(scope="session")
+def ground(layer):
+    """A fresh server that has the system's Python, as cloud images do: the layer of it."""
+    return lambda suite: layer(suite, "python", lambda host: host.nsenter(f"apt-get update -q && {PYTHON}", timeout=300))
+
+
+@pytest.fixture(scope="module")
+def mirror(lab):
+    """The mirror of all tests of this file."""
+    first = lab.up(f"mirror-{os.getpid()}-{next(NUMBERS)}", "bookworm", owner=lab.me())  # for the bridge to be there
+    server = made.mirror_of(lab)
+    yield server
+    server.stop()
+    first.down()
+
+
+@pytest.fixture(autouse=True)
+def well(request):
+    """The mirror behaves when a test begins."""
+    if "mirror" in request.fixturenames:
+        server = request.getfixturevalue("mirror")
+        server.well()
+        server.asked.clear()
+
+
+_hosts = {}
+
+
+@pytest.fixture
+def plain(suite, lab, ground):
+    """A server with a login user and no conda, common to all tests of this file; what a test leaves is taken away."""
+    if suite not in _hosts:
+        host = _hosts[suite] = lab.up(f"conda-{suite}-{os.getpid()}", suite, ground(suite), owner=lab.me())
+        host.nsenter("useradd -m -s /bin/bash jupyter")
+    host = _hosts[suite]
+    yield host
+    host.nsenter("systemctl stop 'remote-jupyter-*'; rm -f /run/go", check=False)
+    host.nsenter(f"rm -rf {HOME}/..?* {HOME}/.[!.]* {HOME}/* {CACHE} {RECORDS} /etc/conda; cp -a /etc/skel/. {HOME}")
+    host.nsenter(f"chown -R jupyter: {HOME}")
+
+
+@pytest.fixture
+def install(plain, task, mirror):
+    """Run install-anaconda with the small installer, or another file: `install("--dry", data=...)`."""
+
+    def run(*words, data=SMALL, **env):
+        return task(plain, *words, "install-anaconda", **mirror.add(NAME, data) | env)
+
+    return run
+
+
+def versions(host):
+    """What conda-meta holds."""
+    return dict(line.rsplit("-", 2)[:2] for line in host.nsenter(f"ls {P}/conda-meta | grep json").stdout.split())
+
+
+def is_whole(host):
+    """Whether a conda of the user is there and answers for its own place, in the user's own login shell too."""
+    info = host.nsenter(f"runuser -u jupyter -- {P}/bin/conda info --json").stdout
+    owner = host.nsenter(f"stat -c '%U %a' {P}; find {P} ! -user jupyter").stdout
+    return f'"root_prefix": "{P}"' in info and owner == "jupyter 755\n" and not leftovers(host)
+
+
+def leftovers(host):
+    """What a download or an installation leaves behind that has not ended."""
+    return host.nsenter(f"find {CACHE} {P}/install_tmp {P}/preconda.tar.bz2 2>/dev/null", check=False).stdout
+
+
+# -- from the first run to the last
+
+
+def test_the_plan_tells_file_and_size_and_changes_nothing(plain, install, mirror):
+    with nothing_changes(plain):
+        run = install("--dry")
+    assert run.status == 3 and run.trips == 1
+    assert f"http://{mirror.address}:{mirror.port}/{NAME} (4.0 MiB)" in run.out, run.text
+    assert run.having("would change") == FRESH
+    assert run.having("unknown") == {TERMS, "CondaPackages jupyterlab notebook"}
+    assert mirror.fetched() == [] and mirror.fetched("HEAD") == [0]
+
+
+def test_fresh_then_again_then_broken_then_updated_then_removed(plain, install, task, fab, mirror):
+    before = state(plain)
+    first = install()
+    assert first.status == 0 and first.changed == FRESH | {TERMS}, first.text
+    assert is_whole(plain) and mirror.fetched() == [0]
+    assert plain.nsenter(f"grep -c 'conda initialize' {HOME}/.bashrc").stdout == "2\n"
+    assert install().is_calm
+
+    plain.nsenter(f"cp /etc/skel/.bashrc {HOME}")
+    assert install().changed == {f"CondaInit {P}"}
+    plain.nsenter(f"rm {P}/conda-meta/notebook-*.json; echo mine >>{HOME}/.profile")
+    run = install()
+    assert run.changed == {"CondaPackages jupyterlab notebook", "restart jupyter"}
+    assert versions(plain)["notebook"] == "7.5.0" and versions(plain)["conda"] == "26.5.3"
+    assert install().is_calm
+
+    dry = install("--dry", FABRIC_REMOTE_JUPYTER_PYTHON_UPDATE="yes")
+    assert dry.status == 3 and "+conda 26.5.3 -> 26.7.1" in dry.out and "+setuptools 80.9 -> 81.0" in dry.out
+    run = install(FABRIC_REMOTE_JUPYTER_PYTHON_UPDATE="yes")
+    assert run.changed == {"CondaUpdates conda pip setuptools"} and versions(plain)["conda"] == "26.7.1"
+    assert install(FABRIC_REMOTE_JUPYTER_PYTHON_UPDATE="yes").is_calm
+    assert mirror.fetched() == [0]
+
+    asked = fab(plain, "remove-anaconda", env=ANACONDA, check=False)
+    assert asked.returncode == 2 and "--yes" in asked.stderr and is_whole(plain)
+    assert task(plain, "--dry", "remove-anaconda", "--yes", **ANACONDA).status == 3 and is_whole(plain)
+    run = task(plain, "remove-anaconda", "--yes", **ANACONDA)
+    assert run.status == 0 and run.changed == {f"CondaRemoved {P}"}, run.text
+    changed = rf"{HOME}( d|/\.(conda/tos|conda d|bashrc|profile))|/var/(lib|cache) d|/run|/tmp"
+    left = [line for line in state(plain) - before if not re.match(changed, line)]
+    assert left == []
+    plain.nsenter(f"cmp {HOME}/.bashrc /etc/skel/.bashrc")
+    assert task(plain, "remove-anaconda", "--yes", **ANACONDA).is_calm
+
+
+# -- the download
+
+
+def is_clean(host):
+    """Whether nothing of an installer is on the server, and nothing of a conda."""
+    return host.nsenter(f"find {CACHE} {P} ! -type d 2>/dev/null", check=False).stdout == ""
+
+
+HTML = b"<!DOCTYPE html><html><title>Sign in</title></html>" * 9
+WRONG = {
+    "another file": (SMALL[:-1] + b"X", "another file"),
+    "a page": (HTML, "an HTML page"),
+    "an empty file": (b"", "an empty file"),
+    "the first half": (SMALL[: len(SMALL) // 2], f"another file ({len(SMALL) // 2} bytes"),
+}
+
+
+@on("bookworm")
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_not_the_file_is_never_run_and_does_not_stay(plain, install, mirror, what):
+    mirror.instead[NAME], says = WRONG[what]
+    run = install()
+    assert is_one_failure(run, plain, "install-anaconda", "Download", f"{NAME} gave {says}", "nothing of it was run")
+    assert is_clean(plain) and "not reached" in run.out
+
+
+@on("trixie")
+@pytest.mark.parametrize("status", [404, 403])
+def test_a_server_that_says_no_is_not_asked_again(plain, install, mirror, status):
+    mirror.status = status
+    run = install()
+    assert is_one_failure(run, plain, "install-anaconda", f"the server answered {status}; is the address right?")
+    assert is_clean(plain) and len(mirror.fetched()) <= 2
+
+
+@on("bookworm")
+def test_what_breaks_off_is_resumed_where_it_stopped(plain, install, mirror):
+    mirror.breaks = [1 << 20, 2 << 20, 3 << 20]
+    assert install().status == 0
+    assert mirror.fetched() == [0, 1 << 20, 2 << 20, 3 << 20] and is_whole(plain)
+
+
+@on("trixie")
+def test_a_server_that_cannot_resume_sends_all_again(plain, install, mirror):
+    mirror.breaks, mirror.resumes = [1 << 20], False
+    assert install().status == 0 and is_whole(plain)
+
+
+@on("trixie")
+def test_a_server_that_goes_away_and_comes_back_is_waited_for(plain, install, mirror):
+    mirror.rate = 4 << 20
+    with ThreadPoolExecutor() as pool:
+        run = pool.submit(install)
+        assert eventually(lambda: mirror.fetched())
+        mirror.stop()
+        mirror.breaks = [0]
+        time.sleep(2)
+        mirror.rate = 0
+        mirror.start()
+        assert run.result().status == 0
+    assert is_whole(plain)
+
+
+@on("bookworm")
+def test_what_an_older_run_left_of_another_file_is_not_taken_for_this_one(plain, install, mirror):
+    digest = mirror.add(NAME, SMALL)["FABRIC_REMOTE_JUPYTER_PYTHON_SHA256"][:12]
+    plain.nsenter(f"mkdir {CACHE}; head -c 100000 /dev/urandom >{CACHE}/{digest}-{NAME}.part; touch {CACHE}/old.sh.part")
+    assert install().status == 0
+    assert is_whole(plain) and mirror.fetched() == [100000, 0]
+
+
+@on("bookworm")
+def test_the_servers_proxy_is_used(plain, install, mirror):
+    plain.nsenter(f"echo 'http_proxy=\"http://{mirror.address}:{mirror.port}\"' >/etc/environment")
+    settings = mirror.settings(f"http://mirror.invalid/{NAME}", SMALL)
+    try:
+        assert install(**settings).status == 0 and is_whole(plain)
+    finally:
+        plain.nsenter("rm /etc/environment")
+
+
+@on("trixie")
+def test_a_server_that_cannot_download_gets_it_from_the_operator_who_keeps_it(plain, install, mirror, operator):
+    mirror.add(NAME, SMALL)
+    mirror.breaks = [1 << 20]
+    only_here = mirror.settings(f"http://127.0.0.1:{mirror.port}/{NAME}", SMALL) | {"FABRIC_REMOTE_JUPYTER_PYTHON_UPLOAD": "yes"}
+    dry = install("--dry", **only_here)
+    assert dry.status == 3 and "by way of this machine" in dry.out and mirror.fetched() == []
+    run = install(**only_here)
+    assert run.status == 0 and run.changed == INSTALL | {"Upload Anaconda3-2026.01-1"}, run.text
+    assert is_whole(plain) and mirror.fetched() == [0, 1 << 20]
+    assert plain.nsenter("ls -A /root/.cache/remote-jupyter", check=False).stdout == ""
+    assert install(**only_here).is_calm
+    plain.nsenter(f"rm -rf {P} {RECORDS}")
+    [kept] = (operator.home / ".cache/remote-jupyter").iterdir()
+    kept.write_bytes(b"spoilt")
+    assert install(**only_here).status == 0 and len(mirror.fetched()) == 3
+
+
+# -- a run that ends in the middle
+
+
+def unit(host, name):
+    """The running instance of one of the long steps, or an empty text."""
+    show = f"systemctl show -P ActiveState -P InvocationID remote-jupyter-{name}"
+    state, _, instance = host.nsenter(show).stdout.strip().partition("\n")
+    return instance if state in ("active", "activating") else ""
+
+
+@pytest.fixture
+def begun(plain, mirror, running):
+    """Start install-anaconda with this installer and go on."""
+    return lambda data: running(plain, "install-anaconda", env=mirror.add(NAME, data))
+
+
+@on("bookworm")
+def test_a_download_outlives_the_connection(plain, install, begun, mirror):
+    mirror.rate = 1 << 20
+    first = begun(SMALL)
+    assert eventually(lambda: mirror.fetched())
+    instance = unit(plain, "download")
+    first.process.kill()
+    plain.nsenter("pkill -f '^sshd: root' || :", check=False)
+    assert instance and unit(plain, "download") == instance
+    mirror.rate = 0
+    run = install()
+    assert run.status == 0 and is_whole(plain) and mirror.fetched() == [0]
+
+
+@on("trixie")
+def test_an_installation_outlives_the_connection_and_is_not_begun_twice(plain, install, begun):
+    data = made.installer(gates="8")
+    first = begun(data)
+    assert eventually(lambda: plain.nsenter(f"ls {P}/.installer.info", check=False).stdout)
+    instance = unit(plain, "conda")
+    first.process.kill()
+    with ThreadPoolExecutor() as pool:
+        run = pool.submit(install, data=data)
+        time.sleep(3)
+        assert instance and unit(plain, "conda") == instance and not run.done()
+        plain.nsenter("touch /run/go")
+        assert run.result().status == 0
+    assert is_whole(plain) and versions(plain)["conda"] == "26.5.3"
+    assert plain.nsenter(f"wc -l <{HOME}/.conda/environments.txt").stdout == "1\n"
+    assert install(data=data).is_calm
+
+
+@pytest.mark.parametrize(("suite", "gate"), [("bookworm", "2"), ("trixie", "8"), ("bookworm", "13")], indirect=["suite"])
+def test_a_killed_installer_is_made_up_for(plain, install, begun, gate):
+    first = begun(made.installer(gates=gate))
+    mark = {"2": "install_tmp", "8": ".installer.info", "13": "bin/conda"}[gate]
+    assert eventually(lambda: plain.nsenter(f"ls {P}/{mark}", check=False).stdout)
+    time.sleep(0.3)
+    if gate == "13":
+        assert plain.nsenter(f"runuser -u jupyter -- {P}/bin/conda info --json", check=False).returncode == 0
+    plain.nsenter("systemctl kill -s KILL remote-jupyter-conda")
+    assert is_one_failure(first.ended(seconds=20), plain, "install-anaconda", f"CondaPrefix {P}: apply failed")
+    assert "made anew" in install("--dry").out
+    run = install()
+    assert run.status == 0 and is_whole(plain), run.text
+    assert install().is_calm
+
+
+# -- what is there already, or does not fit
+
+FOREIGN = {
+    "a file": (f"touch {P}", "a file"),
+    "a folder": (f"mkdir {P}; touch {P}/thesis", "a folder that is no conda"),
+    "a link": (f"mkdir /srv/x; ln -s /srv/x {P}", "a symbolic link"),
+    "a damaged conda": (f"mkdir -p {P}/conda-meta; echo x >{P}/conda-meta/history", "a conda that is not whole"),
+    "a half-made one that we did not begin": (f"mkdir -p {P}/install_tmp {P}/conda-meta", "a conda that is not whole"),
+}
+
+
+@on("bookworm")
+@pytest.mark.parametrize("what", FOREIGN)
+def test_what_is_there_is_left_alone(plain, install, what):
+    plant, says = FOREIGN[what]
+    plain.nsenter(f"runuser -u jupyter -- sh -c '{plant}'" if "srv" not in plant else plant)
+    with nothing_changes(plain):
+        run = install()
+    assert is_one_refusal(run, plain, "install-anaconda", f"CondaPrefix {P}: there is {says}, which is left alone")
+    plain.nsenter("rm -rf /srv/x")
+
+
+@on("trixie")
+def test_somebody_elses_conda_is_left_alone_and_the_users_own_is_taken(plain, install, task):
+    assert install().status == 0
+    plain.nsenter(f"rm -r {RECORDS}; chown -R daemon {P}")
+    with nothing_changes(plain):
+        run = install()
+    assert is_one_refusal(run, plain, "install-anaconda", "there is a conda of daemon, which is left alone")
+    plain.nsenter(f"chown -R jupyter {P}")
+    assert install().is_calm
+    with nothing_changes(plain):
+        run = task(plain, "remove-anaconda", "--yes", **ANACONDA)
+    assert is_one_refusal(run, plain, "remove-anaconda", "was not installed by us")
+
+
+@on("bookworm")
+def test_what_does_not_fit_is_not_begun(plain, install):
+    big = install(data=made.installer(size=900 << 20))
+    assert is_one_failure(big, plain, "install-anaconda", f"MiB are free for {P}, and 921700 MiB are needed")
+    old = install(data=made.installer(glibc="2.99"))
+    assert is_one_failure(old, plain, "install-anaconda", "is too old", "which needs 2.99")
+    other = install(data=made.installer(machine="aarch64"))
+    assert is_one_failure(other, plain, "install-anaconda", "this installer is for aarch64, and the server is x86_64")
+    assert plain.nsenter(f"ls -A {P}", check=False).returncode != 0
+    assert install().status == 0 and is_whole(plain)
+
+
+@on("trixie")
+def test_a_disk_that_fills_up_meanwhile_is_said(plain, install):
+    plain.small(CACHE, "2M")
+    try:
+        run = install()
+        assert is_one_refusal(run, plain, "install-anaconda", f"are free below {CACHE}, and the file has 4.0 MiB")
+    finally:
+        plain.nsenter(f"umount {CACHE}")
+    assert install().status == 0
+
+
+@on("trixie")
+def test_a_tmp_from_which_nothing_runs_does_no_harm_and_a_home_does(plain, install):
+    plain.nsenter("mount -t tmpfs -o noexec tmp /tmp")
+    try:
+        assert install().status == 0 and is_whole(plain)
+    finally:
+        plain.nsenter("umount /tmp")
+    plain.nsenter(f"rm -rf {P} {RECORDS}; mkdir -p /mnt/noexec; mount -t tmpfs -o noexec,size=64M lab /mnt/noexec")
+    try:
+        elsewhere = {"FABRIC_REMOTE_JUPYTER_PYTHON_PREFIX": "/mnt/noexec/conda"}
+        assert is_one_refusal(install(**elsewhere), plain, "install-anaconda", "/mnt/noexec, which is mounted noexec")
+    finally:
+        plain.nsenter("umount /mnt/noexec")
+
+
+@on("bookworm")
+def test_another_processor_is_refused(plain, task, fab, mirror):
+    plain.nsenter("cd /usr/bin; mv uname uname.kept; printf '#!/bin/sh\\necho riscv64\\n' >uname; chmod 755 uname")
+    known = ANACONDA | {"FABRIC_REMOTE_JUPYTER_PYTHON_ACCEPT_TERMS": "yes"}
+    try:
+        run = task(plain, "install-anaconda", **known)
+    finally:
+        plain.nsenter("mv /usr/bin/uname.kept /usr/bin/uname")
+    assert is_one_refusal(run, plain, "install-anaconda", "riscv64 is not supported", "is known for x86_64 and aarch64")
+
+
+@on("bookworm")
+def test_a_prefix_below_a_folder_of_roots_is_the_users(plain, install, task):
+    elsewhere = {"FABRIC_REMOTE_JUPYTER_PYTHON_PREFIX": "/srv/conda"}
+    assert install(**elsewhere).status == 0
+    assert plain.nsenter("stat -c %U /srv/conda /srv/conda/bin/conda").stdout == "jupyter\njupyter\n"
+    assert install(**elsewhere).is_calm
+    assert task(plain, "remove-anaconda", "--yes", **ANACONDA, **elsewhere).status == 0
+    assert plain.nsenter("ls /srv").stdout == ""
+
+
+# -- terms, channels, shells
+
+
+@on("trixie")
+def test_nothing_is_downloaded_before_the_terms_are_accepted(plain, install, mirror):
+    no = {"FABRIC_REMOTE_JUPYTER_PYTHON_ACCEPT_TERMS": "no"}
+    with nothing_changes(plain):
+        run, dry = install(**no), install("--dry", **no)
+    assert is_one_refusal(run, plain, "install-anaconda", "anaconda.com/legal/terms", "accept_terms", "Miniforge, which has none")
+    assert dry.status == 3 and dry.having("warning") == {"Terms Anaconda3-2026.01-1"}
+    assert mirror.fetched() == [] and plain.nsenter(f"ls {HOME}/.conda", check=False).returncode != 0
+
+
+@on("bookworm")
+def test_the_channels_terms_are_accepted_only_when_the_operator_did(plain, install):
+    no = {"FABRIC_REMOTE_JUPYTER_PYTHON_ACCEPT_TERMS": "no"}
+    lacks = made.installer("Miniconda3", versions=made.VERSIONS)
+    assert install(data=lacks, FABRIC_REMOTE_JUPYTER_PYTHON_PACKAGES="pip").status == 0
+    plain.nsenter(f"rm -r {HOME}/.conda/tos")
+    run = install(data=lacks, **no)
+    assert is_one_failure(run, plain, "install-anaconda", "CondaPackages", "CondaToSNonInteractiveError", "accept_terms")
+    assert plain.nsenter(f"ls {HOME}/.conda/tos", check=False).returncode != 0
+    run = install(data=lacks)
+    assert run.changed == {TERMS, "CondaPackages jupyterlab notebook", "restart jupyter"}
+    assert versions(plain)["conda"] == "26.5.3" and versions(plain)["jupyterlab"] == "4.5.0"
+    assert install(data=lacks, **no).is_calm
+
+
+@on("trixie")
+def test_miniforge_has_no_terms_and_a_condarc_that_brings_some_is_reported(plain, install, mirror):
+    forge = {"FABRIC_REMOTE_JUPYTER_PYTHON_DISTRIBUTION": "miniforge", "FABRIC_REMOTE_JUPYTER_PYTHON_ACCEPT_TERMS": "no"}
+    data = made.installer("Miniforge3", versions={n: v for n, v in made.VERSIONS.items() if "tos" not in n})
+    plain.nsenter(f"runuser -u jupyter -- sh -c 'printf \"channels:\\n  - defaults\\n\" >{HOME}/.condarc'")
+    mirror.add("Miniforge3.sh", data)
+    forge = mirror.settings(f"http://{mirror.address}:{mirror.port}/Miniforge3.sh", data) | forge
+    run = install(**forge)
+    assert run.status == 0 and run.having("warning") == {"Check channels"}
+    assert f"{HOME}/.condarc brings Anaconda's channels" in run.out
+    assert not [name for _, name in run.items if "Terms" in name]
+    assert plain.nsenter(f"runuser -u jupyter -- {HOME}/miniforge3/bin/conda --version").stdout == "conda 26.5.3\n"
+
+
+@on("bookworm")
+def test_the_shells_file_is_the_users_whatever_there_was(plain, install):
+    plain.nsenter(f"rm {HOME}/.bashrc")
+    assert install().status == 0
+    assert plain.nsenter(f"stat -c '%U %G' {HOME}/.bashrc").stdout == "jupyter jupyter\n"
+    other = f"{HOME}/other/bin/conda"
+    plain.nsenter(f"mkdir -p {HOME}/other/bin; cp {P}/bin/conda {other}; sed -i 's#{P}#{HOME}/other#' {HOME}/.bashrc")
+    before = plain.nsenter(f"cat {HOME}/.bashrc").stdout
+    run = install()
+    assert run.status == 0 and run.having("warning") == {f"CondaInit {P}"} and "goes on with that" in run.out
+    assert plain.nsenter(f"cat {HOME}/.bashrc").stdout == before
+    plain.nsenter(f"rm -r {HOME}/other")
+    assert install().changed == {f"CondaInit {P}"}
+
+
+# -- the whole server
+
+
+@pytest.fixture(scope="module")
+def whole(lab, ground, mirror):
+    """Servers that full-setup may converge, one a release, with the installer of a real environment for each."""
+
+    def make(suite):
+        host = lab.up(f"whole-{suite}-{os.getpid()}", suite, ground(suite), owner=lab.me())
+        # Each release has an address of its own, so that both can be asked for at once.
+        return host, mirror.add(f"{suite}-{NAME}", made.installer(env=made.environment(lab, suite, ground(suite))))
+
+    with ThreadPoolExecutor() as pool:
+        hosts = dict(zip(base.SUITES, pool.map(make, base.SUITES), strict=True))
+    yield hosts
+    for host, _ in hosts.values():
+        host.down()
+
+
+def test_full_setup_from_end_to_end_with_anaconda_on_both_releases(whole, full_setup, fab):
+    def story(suite):
+        host, env = whole[suite]
+        first = full_setup(host, **env)
+        verified = fab(host, "verify", env=env | {"JUPYTER_PASSWORD": PASSWORD}, check=False)
+        return first, verified, full_setup(host, **env)
+
+    with ThreadPoolExecutor() as pool:
+        stories = dict(zip(whole, pool.map(story, whole), strict=True))
+    for suite, (first, verified, second) in stories.items():
+        assert first.status == 0, first.text
+        assert verified.returncode == 0, verified.stdout
+        assert second.is_calm, (suite, second.text)
+        shown = whole[suite][0].nsenter("systemctl show -P ExecStart jupyter | grep -o 'path=[^ ]*'").stdout
+        assert shown == f"path={P}/bin/jupyter\n"
+        # The download was over before apt was: all that is left is to see that it ended.
+        rows = [row for part in first.report["tasks"] for row in part["resources"]]
+        assert [row["seconds"] for row in rows if row["resource"].startswith("Download ")][0] < 3
+
+
+def test_removal_stops_the_service_that_runs_from_it(whole, task):
+    host, _ = whole["bookworm"]
+    run = task(host, "remove-anaconda", "--yes", **ANACONDA)
+    assert run.status == 0, run.text
+    assert host.nsenter("systemctl is-active jupyter; systemctl is-enabled jupyter", check=False).stdout == "inactive\ndisabled\n"

@@ -1,0 +1,115 @@
+"""Jupyter that speaks TLS itself: set up, certified by a real ACME server, renewed without a restart."""
+
+import http.client
+import json
+import os
+import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+pytest.register_assert_rewrite("tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults", "tests.hosts.test_certs")
+from .conftest import NUMBERS  # noqa: E402
+from .lab import base  # noqa: E402
+from .test_certs import Site, as_online, certificate_names, is_self_signed, renew_by_timer  # noqa: E402
+from .visitor import PASSWORD  # noqa: E402
+
+pytest_plugins = ["tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults"]
+
+COPY = "/etc/remote-jupyter/jupyter-tls"
+NO_APACHE = "apt-get purge -qy 'apache2*' >/dev/null && rm -rf /etc/apache2 /var/www /var/log/apache2"
+_sites = {}
+
+
+class Direct(Site):
+    """A server on which Jupyter itself speaks TLS."""
+
+    def env(self, **settings):
+        """The settings as environment."""
+        return super().env(**settings) | {"FABRIC_REMOTE_JUPYTER_JUPYTER_ACCESS": "direct"}
+
+    def visitor(self, certificate="", port=8888):
+        """Somebody who is logged in."""
+        return super().visitor(certificate, port=port)
+
+    @property
+    def pid(self):
+        """Jupyter's process."""
+        return self.host.nsenter("systemctl show -P MainPID jupyter").stdout
+
+
+@pytest.fixture
+def site(suite, tell, lab, acme, task):
+    """A server that direct-setup has converged with a self-signed certificate, common to all tests, and that run."""
+
+    def make(suite):
+        host = lab.up(f"direct-{suite}-{os.getpid()}-{next(NUMBERS)}", suite, layers[suite], owner=lab.me())
+        host.nsenter(NO_APACHE)
+        return Direct(host, acme, f"direct-{suite}")
+
+    if not _sites:
+        layers = {one: tell(one).layer for one in base.SUITES}
+        acme.pass_on(*{line.split("/")[2] for one in base.SUITES for line in base._sources(one)})
+        with ThreadPoolExecutor() as pool:
+            made = dict(zip(base.SUITES, pool.map(make, base.SUITES), strict=True))
+        for one, server in made.items():
+            _sites[one] = server, task(server.host, "direct-setup", **server.env(issuer="self-signed"))
+    return _sites[suite]
+
+
+def test_jupyter_speaks_tls_itself_and_there_is_no_apache(site, task, oracle):
+    server, first = site
+    assert first.status == 0, first.text
+    assert task(server.host, "direct-setup", **server.env(issuer="self-signed")).is_calm
+    visitor = server.visitor(server.installed)
+    assert visitor.compute("6*7") == "42" and "42x" in visitor.type_in_terminal("echo $((6*7))x\r", until="42x")
+    visitor.cookies.clear()
+    cookies = visitor.ask("GET", "/login").headers.get_all("Set-Cookie")
+    visitor.log_in(PASSWORD)
+    assert visitor.ask("GET", "/lab").headers.get_all("Server") == ["TornadoServer"]
+    assert cookies and all("Secure" in cookie for cookie in cookies)
+    assert visitor.ask("GET", "/api/contents", Host="evil.example:8888").status == 403
+    assert is_self_signed(server.served(8888)) and certificate_names(server.served(8888)) == {server.name}
+    seen = oracle(server.host)
+    assert not seen.package("apache2").is_installed
+    folder, key = seen.file(COPY), seen.file(f"{COPY}/key.pem")
+    assert (folder.user, folder.group, folder.mode) == ("root", "jupyter", 0o750)
+    assert (key.user, key.group, key.mode) == ("root", "jupyter", 0o640)
+    assert seen.run(f"runuser -u nobody -- cat {COPY}/key.pem").rc != 0
+    ports = re.findall(r"^(\d+)/tcp +ALLOW", seen.check_output("ufw status"), re.M)
+    assert {*ports} == {"22", "8888"}
+
+
+def test_a_certificate_is_got_and_renewed_without_a_restart_while_a_kernel_runs_on(site, task, operator):
+    server, _ = site
+    server.acme.name(server.name, server.host.address)
+    pid = server.pid
+    with server.visitor(server.installed).kernel() as run:
+        assert run("x = 41; x + 1") == "42"
+        issued = task(server.host, "direct-setup", **server.env())
+        assert issued.status == 0, issued.text
+        got = server.served(8888)
+        assert not is_self_signed(got) and certificate_names(got) == {server.name}
+        assert task(server.host, "direct-setup", **server.env()).is_calm
+        renew_by_timer(server.host)
+        assert server.served(8888).serial_number != got.serial_number
+        assert run("x") == "41"
+    assert server.pid == pid
+    assert server.visitor().compute("6*7") == "42"
+
+    line = http.client.HTTPConnection(server.host.address, 80, timeout=10)
+    line.request("GET", "/jupyter/lab", headers={"Host": server.name})
+    answer = line.getresponse()
+    assert (answer.status, answer.headers["Location"]) == (302, f"https://{server.name}:8888/jupyter/lab")
+    with pytest.raises(OSError):
+        socket.create_connection((server.host.address, 443), timeout=1)
+
+    done = as_online(server, operator, "verify", "--json", operator.home / "verify.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    [report] = json.loads((operator.home / "verify.json").read_text())["hosts"]
+    assert "redirect" not in [step["name"] for step in report["steps"]] and "browsers trust it" in done.stdout
+
+    status = task(server.host, "delete-cert", **server.env())
+    assert status.status == 0 and is_self_signed(server.served(8888)) and server.pid == pid
+    assert server.installed == server.host.nsenter(["cat", f"{COPY}/cert.pem"]).stdout

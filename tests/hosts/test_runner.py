@@ -1,0 +1,189 @@
+"""Jupyter's service on real servers: how it is protected, what runs it, how it is handled, and its password changed."""
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from .conftest import BIN, REPOSITORY
+from .visitor import PASSWORD, eventually
+
+pytest_plugins = ["tests.hosts.converged", "tests.hosts.ways"]
+
+UNIT = "/etc/systemd/system/jupyter.service"
+SESSION = "/usr/local/lib/remote-jupyter-jupyter.sh"
+CONFIG = "/home/jupyter/.jupyter/jupyter_server_config.py"
+TUNNEL = {"jupyter.access": "tunnel"}
+AT_WORK = """
+import subprocess, sys
+run = lambda *words: subprocess.run(words, capture_output=True, text=True)
+done = [run(sys.executable, "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", "six").returncode]
+done += [run("ps", "-e").returncode, run("sudo", "-n", "true").returncode != 0, run("touch", "/etc/x").returncode != 0]
+done
+"""
+
+
+def test_the_service_is_protected_and_kernels_terminals_and_pip_work_in_it(hidden, tunnel):
+    score = hidden.ssh("systemd-analyze security jupyter.service | tail -n 1").stdout
+    assert float(re.search(r"level for jupyter.service: ([\d.]+)", score)[1]) <= 1.6
+    with tunnel(hidden, "--no-browser") as opened:
+        visitor = opened.visitor()
+        assert visitor.log_in(PASSWORD) == 302
+        assert "42x" in visitor.type_in_terminal("echo $((6*7))x\r", until="42x")
+        assert visitor.compute(AT_WORK) == "[0, 0, True, True]"
+
+
+def test_a_softer_unit_devices_and_a_limit_of_memory(hidden, tunnel, run):
+    hidden.ssh("echo 'jupyter ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/test")
+    look = "import os, subprocess; (os.path.exists('/dev/net/tun'), subprocess.run(['sudo', '-n', 'true']).returncode == 0)"
+    with tunnel(hidden, "--no-browser") as opened:
+        visitor = opened.visitor()
+
+        def seen():
+            assert eventually(lambda: visitor.ask("GET", "/api").status == 200)
+            assert visitor.log_in(PASSWORD) == 302
+            return visitor.compute(look)
+
+        assert seen() == "(False, False)"
+        more = TUNNEL | {"jupyter.devices": "/dev/net/tun", "jupyter.memory": "700M"}
+        assert run(hidden, "configure-jupyter", settings=more).changed == {f"File {UNIT}", "restart jupyter"}
+        assert seen() == "(True, False)"
+        assert hidden.ssh("systemctl show -P MemoryMax jupyter").stdout == f"{700 << 20}\n"
+        assert run(hidden, "configure-jupyter", settings=TUNNEL | {"jupyter.sudo": "yes"}).status == 0
+        assert seen().endswith(", True)")
+        assert run(hidden, "tunnel-setup").changed == {f"File {UNIT}", "restart jupyter"}
+        assert seen() == "(False, False)"
+
+
+def test_jupyter_in_a_session_of_tmux(hidden, tunnel, run, fab):
+    in_tmux = TUNNEL | {"jupyter.runner": "tmux"}
+    first = run(hidden, "configure-jupyter", settings=in_tmux)
+    assert {f"File {UNIT}", f"File {SESSION}", "restart jupyter"} < first.changed
+    assert run(hidden, "configure-jupyter", settings=in_tmux).is_calm
+    # What somebody sees who logs in by SSH and attaches, as jupyter.
+    attach = [*hidden.ssh_argv("timeout 3 tmux attach -t jupyter", user="jupyter")]
+    attach[1:1] = ["-tt"]
+    shown = subprocess.run(attach, capture_output=True, text=True, env={"TERM": "xterm", "PATH": "/usr/bin:/bin"}).stdout
+    assert "ServerApp]" in shown, shown
+    hidden.ssh("tmux new-session -d -s mine 'sleep 1000'", user="jupyter")
+    with tunnel(hidden, "--no-browser") as opened:
+        assert opened.visitor().log_in(PASSWORD) == 302
+        assert "Jupyter Server" in fab(hidden, "logs").stdout
+        hidden.ssh("tmux kill-session -t =jupyter", user="jupyter")
+        opened.says("nobody answers")
+        opened.says("alive", 20)
+        fab(hidden, "restart", env={"FABRIC_REMOTE_JUPYTER_JUPYTER_RUNNER": "tmux"})
+        assert hidden.ssh("tmux ls -F '#S'", user="jupyter").stdout.split() == ["jupyter", "mine"]
+    hidden.reboot()
+    assert eventually(lambda: hidden.ssh("tmux has-session -t =jupyter", user="jupyter", check=False).returncode == 0)
+    assert eventually(lambda: hidden.ssh("curl -sf http://127.0.0.1:8888/jupyter/api", check=False).returncode == 0, 30)
+    assert run(hidden, "configure-jupyter", settings=in_tmux).is_calm
+    back = run(hidden, "tunnel-setup")
+    assert back.changed == {f"File {UNIT}", f"Withdrawn {SESSION}", "restart jupyter"}
+    assert hidden.ssh("tmux ls", user="jupyter", check=False).returncode == 1
+
+
+def test_by_hand(hidden, fab):
+    def by_hand(*words, check=True):
+        return fab(hidden, *words, check=check, env={"FABRIC_REMOTE_JUPYTER_JUPYTER_ACCESS": "tunnel"})
+
+    before = hidden.ssh("systemctl show -P MainPID jupyter").stdout
+    assert re.search(r"jupyter.service  state     active, answers\n", by_hand("status").stdout)
+    assert by_hand("stop").stdout.endswith("jupyter.service is stopped\n")
+    stopped = by_hand("status", check=False)
+    assert stopped.returncode == 1 and "state     inactive" in stopped.stdout and "mend it with: start" in stopped.stderr
+    assert hidden.ssh("systemctl is-enabled jupyter").stdout == "enabled\n"
+    assert by_hand("start").stdout.endswith("jupyter.service runs, and answers\n")
+    started = hidden.ssh("systemctl show -P MainPID jupyter").stdout
+    assert by_hand("restart").stdout.endswith("jupyter.service runs anew, and answers\n")
+    assert len({before, started, hidden.ssh("systemctl show -P MainPID jupyter").stdout}) == 3
+    hidden.ssh(f"echo 'c = 1 +' >>{CONFIG}")
+    broken = by_hand("restart", check=False)
+    assert broken.returncode == 1 and "restart failed" in broken.stderr and "Traceback" not in broken.stderr
+    assert by_hand("--dry", "start").stdout.endswith("it is left out of a dry run\n")
+    hidden.ssh(f"sed -i '$ d' {CONFIG}")
+    by_hand("start")
+    assert by_hand("open", check=False).returncode == 1
+
+
+def test_the_log_is_followed_until_ctrl_c(hidden, fab, operator):
+    core = ["-H", hidden.string, "-i", str(hidden.key)]
+    log = operator.home / "log"
+    with open(log, "w") as out:
+        argv = [BIN / "fab", *core, "logs", "--follow", "--lines=3"]
+        env = operator.env(PYTHONUNBUFFERED="1")
+        process = subprocess.Popen(argv, cwd=REPOSITORY, env=env, stdout=out, stderr=out, process_group=0)
+    try:
+        assert eventually(lambda: log.read_text().count("\n") >= 3)
+        hidden.ssh("systemctl restart jupyter")
+        assert eventually(lambda: "Stopped jupyter.service" in log.read_text()), log.read_text()
+        process.send_signal(2)
+        assert process.wait(10) == 0 and "Traceback" not in log.read_text()
+    finally:
+        process.kill()
+    assert eventually(lambda: hidden.ssh("pgrep -x journalctl", check=False).returncode == 1)
+
+
+def test_a_new_password_holds_at_once_and_the_kernels_go_on(hidden, tunnel, run, fab):
+    with tunnel(hidden, "--no-browser") as opened:
+        visitor, other = opened.visitor(), opened.visitor()
+        assert visitor.log_in(PASSWORD) == other.log_in(PASSWORD) == 302
+        kernel = json.loads(visitor.ask("POST", "/api/kernels", "{}").text)["id"]
+        assert visitor.compute_in(kernel, "x = 42; x") == "42"
+        changed = run(hidden, "set-password", JUPYTER_PASSWORD="another one")
+        assert changed.changed == {"PasswordFile /home/jupyter/.jupyter/password-hash"}
+        assert other.ask("GET", "/api/contents").status == 403  # who was logged in is so no more
+        assert visitor.log_in(PASSWORD) == 401
+        assert visitor.log_in("another one") == 302
+        assert visitor.compute_in(kernel, "x") == "42"
+        hidden.ssh(": >/home/jupyter/.jupyter/password-hash")  # an empty one lets in nobody
+        assert opened.visitor().ask("GET", "/api/contents").status == 403
+        assert opened.visitor().log_in("") == 401
+        assert visitor.log_in("another one") == 302
+        run(hidden, "set-password", JUPYTER_PASSWORD="another one")
+        assert run(hidden, "tunnel-setup", JUPYTER_PASSWORD="another one").is_calm
+    assert run(hidden, "set-password", "--no-prompt", check=False, JUPYTER_PASSWORD=" x").status == 2
+    hidden.ssh(f"sed -i '/PasswordOfFile/d' {CONFIG}")
+    refused = run(hidden, "set-password", check=False)
+    assert refused.status == 1 and "run configure-jupyter" in refused.text
+
+
+def test_settings_that_the_server_did_not_load_are_found(hidden, run):
+    drop_in = "/etc/systemd/system/jupyter.service.d/x.conf"
+    start = "/home/jupyter/jupyter-env/bin/jupyter lab --no-browser --ServerApp.root_dir=/srv"
+    hidden.ssh(f"mkdir {drop_in[:-7]}; printf '[Service]\\nExecStart=\\nExecStart={start}\\n' >{drop_in}")
+    hidden.ssh("systemctl daemon-reload; systemctl restart jupyter")
+    assert eventually(lambda: hidden.ssh("curl -sf http://127.0.0.1:8888/jupyter/api", check=False).returncode == 0, 30)
+    found = run(hidden, "tunnel-setup", check=False)
+    assert found.status == 1
+    assert "LoadedSettings jupyter" in found.text and "root_dir is '/srv' and not '/home/jupyter/notebooks'" in found.text
+    hidden.ssh(f"rm {drop_in}; systemctl daemon-reload")
+    assert run(hidden, "tunnel-setup").having("failed") == set()
+    assert run(hidden, "tunnel-setup").is_calm
+
+
+def test_a_classic_configuration_is_migrated(hidden, run, tunnel):
+    classic = "/home/jupyter/.jupyter/jupyter_notebook_config.py"
+    lines = ["c = get_config()", "c.NotebookApp.ip = '*'", "c.NotebookApp.password = u'sha1:0:0'", "c.NotebookApp.port = 9999"]
+    lines += ["c.NotebookApp.certfile = u'/nowhere.pem'", "c.NotebookApp.terminals_enabled = False", ""]
+    hidden.ssh(f"cat >{classic}", user="jupyter", input="\n".join(lines))
+    in_notebook = TUNNEL | {"jupyter.interface": "notebook"}
+    migrated = run(hidden, "configure-jupyter", settings=in_notebook)
+    assert migrated.changed == {f"MovedAside {classic}", f"File {UNIT}", "restart jupyter"}
+    assert run(hidden, "configure-jupyter", settings=in_notebook).is_calm
+    assert hidden.ssh("cat /home/jupyter/.jupyter/classic.py").stdout == "\n".join(lines)
+    assert "127.0.0.1:8888" in hidden.ssh("ss -Hltn").stdout and "9999" not in hidden.ssh("ss -Hltn").stdout
+    with tunnel(hidden, "--no-browser") as opened:
+        visitor = opened.visitor()
+        assert visitor.log_in(PASSWORD) == 302
+        assert visitor.compute("6*7") == "42"
+        assert visitor.ask("POST", "/api/terminals", "{}").status in (403, 404)  # what we say nothing of goes on
+
+
+@pytest.mark.parametrize("name", ["status", "start", "logs"])
+def test_a_server_without_jupyter_is_told_so(new_host, fab, name):
+    bare = new_host("bookworm")
+    done = fab(bare, name, check=False)
+    assert done.returncode == (0 if name == "logs" else 1)
+    assert name == "logs" or "there is no jupyter.service; configure-jupyter makes it" in done.stderr

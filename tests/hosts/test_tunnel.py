@@ -1,0 +1,139 @@
+"""The tunnel: a visitor on this machine reaches Jupyter over SSH and by nothing else, through whatever happens to the line."""
+
+import contextlib
+import re
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from . import lab
+from .visitor import PASSWORD, eventually
+from .ways import asleep, group
+
+pytest_plugins = ["tests.hosts.converged", "tests.hosts.ways"]
+
+
+def test_a_visitor_uses_jupyter_through_the_tunnel_until_ctrl_c(hidden, tunnel, tmp_path):
+    with tunnel(hidden) as opened:
+        visitor = opened.visitor()
+        assert visitor.ask("GET", "/api/contents").status == 403
+        assert visitor.log_in("wrong") == 401
+        assert visitor.log_in(PASSWORD) == 302
+        assert visitor.compute("6*7") == "42"
+        assert "42x" in visitor.type_in_terminal("echo $((6*7))x\r", until="42x")
+        opened.says("alive: Jupyter ")
+        assert (tmp_path / "shown").read_text() == f"http://localhost:{opened.port}/jupyter/\n"
+        assert group(opened.process)
+        assert opened.end() == 0
+        assert not group(opened.process)
+        assert "Traceback" not in opened.text and "the tunnel is closed" in opened.text.splitlines()[-1]
+
+
+def test_a_tunnel_ends_with_the_terminal_and_opens_no_browser_where_told(hidden, tunnel, tmp_path):
+    with tunnel(hidden, "--no-browser") as opened:
+        assert opened.port
+        assert (opened.end(signal.SIGHUP), group(opened.process)) == (0, [])
+    assert not (tmp_path / "shown").exists()
+
+
+def test_a_port_that_is_taken_is_told_and_the_next_one_used(hidden, tunnel):
+    with contextlib.ExitStack() as taken:
+        taken.enter_context(tunnel(hidden, "--no-browser", "--port=8950"))
+        first, *_ = [taken.enter_context(tunnel(hidden, "--no-browser", "--port=8960"))]
+        assert first.port == 8960
+        with socket.create_server(("127.0.0.1", 8961)):
+            second = taken.enter_context(tunnel(hidden, "--no-browser", "--port=8960"))
+            assert second.port == 8962
+        assert re.search(r"port 8960 here is taken by ssh \(process \d+\)\n", second.text)
+        assert re.search(r"port 8961 here is taken by py\S+ \(process \d+\)\n", second.text)
+        assert second.visitor().log_in(PASSWORD) == 302
+
+
+def test_a_broken_connection_and_a_sleep_are_mended_while_the_kernel_goes_on(hidden, tunnel):
+    with tunnel(hidden, "--no-browser") as opened:
+        visitor = opened.visitor()
+        assert visitor.log_in(PASSWORD) == 302
+        with visitor.started("kernels", "id") as kernel:
+            assert visitor.compute_in(kernel, "x = 41; x") == "41"
+            hidden.nsenter("pkill -f '^sshd(-session)?: root'")
+            opened.says("the connection is gone")
+            assert eventually(lambda: opened.text.count("leads to Jupyter") == 2), opened.text
+            assert visitor.compute_in(kernel, "x + 1") == "42"
+            asleep(opened.process, 11)
+            opened.says("this machine was asleep")
+            assert eventually(lambda: opened.text.count("leads to Jupyter") == 3), opened.text
+            assert visitor.compute_in(kernel, "x + 2") == "43"
+        assert opened.end() == 0
+
+
+def test_a_line_that_is_cut_is_noticed_and_a_server_without_jupyter_is_named(hidden, tunnel):
+    with tunnel(hidden, "--no-browser") as opened:
+        assert opened.port
+        hidden.ssh("systemctl stop jupyter")
+        opened.says("nobody answers on port 8888 of the server")
+        hidden.ssh("systemd-run -q --unit=other -p Type=exec python3 -m http.server -b 127.0.0.1 8888")
+        opened.says("is no Jupyter at /jupyter/")
+        hidden.ssh("systemctl stop other; systemctl start jupyter")
+        opened.says("alive: Jupyter")
+        hidden.cut()
+        try:
+            opened.says("the connection is gone (no answer any more)", 40)
+        finally:
+            hidden.mend()
+        assert eventually(lambda: opened.text.count("leads to Jupyter") == 2, 40), opened.text
+        assert opened.visitor().log_in(PASSWORD) == 302
+
+
+# -- each form of authentication that fab has, and a host in between
+
+
+@pytest.fixture
+def agent(operator, lab):
+    """An ssh-agent that knows the lab's key."""
+    said = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, env=operator.env()).stdout
+    env = dict(re.findall(r"(SSH_\w+)=([^;]+);", said))
+    subprocess.run(["ssh-add", "-q", lab.base.key()], env=operator.env(**env), check=True)
+    yield {"SSH_AUTH_SOCK": env["SSH_AUTH_SOCK"]}
+    subprocess.run(["ssh-agent", "-k"], env=operator.env(**env), stdout=subprocess.DEVNULL)
+
+
+def test_the_tunnel_logs_in_by_each_way_that_fab_knows(hidden, tunnel, agent, operator, tmp_path, tunnelled, new_host):
+    jump = new_host(hidden.suite, lower=tunnelled(hidden.suite))
+    locked = tmp_path / "locked"
+    keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "a phrase", "-f", str(locked)]
+    subprocess.run(keygen, check=True)
+    hidden.ssh("cat >>.ssh/authorized_keys; echo root:'a word' | chpasswd", input=locked.with_suffix(".pub").read_text())
+    drop_in = "/etc/ssh/sshd_config.d/00-a.conf"
+    hidden.ssh(f"printf 'PermitRootLogin yes\\nPasswordAuthentication yes\\n' >{drop_in}; systemctl reload ssh")
+    config = tmp_path / "config"
+    config.write_text(
+        f"Host srv\n  HostName {hidden.address}\n  User root\n  IdentityFile {hidden.key}\n"
+        f"Host far\n  HostName {hidden.address}\n  User root\n  ProxyJump jump\n"
+        f"Host jump\n  HostName {jump.address}\n  User jupyter\n"
+    )
+    there = ["-H", hidden.string]
+    ways = {
+        "agent": {"core": there, "env": agent},
+        "settings of ssh": {"core": ["-S", str(config), "-H", "srv"]},
+        "a host in between": {"core": ["-S", str(config), "-H", "far", "-i", str(hidden.key)]},
+        "a passphrase": {"core": [*there, "-i", str(locked), "--prompt-for-passphrase"], "input": "a phrase\n"},
+        "a password": {"core": [*there, "--prompt-for-login-password"], "input": "a word\n"},
+    }
+    with contextlib.ExitStack() as stack:
+        opened = {name: stack.enter_context(tunnel(hidden, "--no-browser", **way)) for name, way in ways.items()}
+        results = {name: one.visitor().log_in(PASSWORD) for name, one in opened.items()}
+        assert results == dict.fromkeys(ways, 302)
+        assert all(one.end() == 0 for one in opened.values())
+    with tunnel(hidden, core=there) as refused:
+        assert refused.process.wait(30) == 1
+        assert "no tunnel: " in refused.text and "Permission denied" in refused.text
+
+
+def test_what_is_wrong_with_the_request_is_said_before_connecting(fab):
+    nobody = lab.Host("nobody", "bookworm", "192.0.2.1", lab.base.folder(), ())
+    done = fab(nobody, "tunnel", "--port=99999", check=False, timeout=20)
+    assert (done.returncode, done.stderr) == (2, "--port 99999: a whole number from 1 to 65535 is expected\n")
+    done = fab([nobody, nobody.__class__("other", "bookworm", "192.0.2.2", lab.base.folder(), ())], "tunnel", check=False)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "tunnel leads to one server at a time: name one with -H")

@@ -1,0 +1,140 @@
+"""What the tunnel, rsync and an upgrade of the release are told, without a host."""
+
+import os
+import shlex
+import socket
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+from fabric import Config, Connection
+from invoke import Exit
+
+from fabfile.notebooks import rsync_words
+from fabfile.openssh import passwords, ssh_config, ssh_environment, ssh_words
+from fabfile.system import ready_for_release
+from fabfile.tunnel import check_tunnel, free_port, holder, is_free, show_page
+
+
+def connection(host="ada@web.example", **options):
+    """Return a connection of an operator who has no ssh_config."""
+    config = Config(lazy=True)
+    config.set_runtime_ssh_path(os.devnull)
+    config.load_ssh_config()
+    return Connection(host, config=config, **options)
+
+
+def settings(words):
+    """Return the -o settings of a command of ssh."""
+    return dict(word[2:].split("=", 1) for word in words if word.startswith("-o"))
+
+
+def test_ssh_goes_where_fab_goes():
+    words = ssh_words(connection("ada@web.example:2222", connect_kwargs={"key_filename": ["/a key", "~/b"]}), "-N")
+    assert words[:5] == ["ssh", "-p", "2222", "-l", "ada"] and words[-1] == "-N"
+    assert [words[at + 1] for at, word in enumerate(words) if word == "-i"] == ["/a key", os.path.expanduser("~/b")]
+    assert settings(words)["StrictHostKeyChecking"] == "accept-new"
+
+
+def test_without_a_terminal_and_a_password_ssh_asks_nothing():
+    assert settings(ssh_words(connection()))["BatchMode"] == "yes"
+    assert "BatchMode" not in settings(ssh_words(connection(connect_kwargs={"password": "x"})))
+
+
+def test_hosts_in_between_are_nested_and_keep_their_keys():
+    first = connection("eve@first", connect_kwargs={"key_filename": "/100% mine"})
+    second = connection("bob@second", gateway=first)
+    command = settings(ssh_words(connection(gateway=second)))["ProxyCommand"]
+    outer = shlex.split(command.replace("%%", "%"))
+    assert outer[-3:] == ["second", "-W", "[%h]:%p"] and "bob" in outer
+    inner = shlex.split(settings(outer)["ProxyCommand"].replace("%%", "%"))
+    assert inner[-3:] == ["first", "-W", "[%h]:%p"] and "/100% mine" in inner
+    assert settings(ssh_words(connection(gateway="nc %h %p")))["ProxyCommand"] == "nc %h %p"
+
+
+def test_a_key_in_memory_is_refused_before_connecting():
+    with pytest.raises(Exit) as caught:
+        check_tunnel(connection(connect_kwargs={"pkey": object()}))
+    assert caught.value.code == 2 and "pkey" in caught.value.message
+
+
+def test_ssh_is_told_passwords_by_a_program_that_is_gone_afterwards():
+    secret = "it's $HOME `id` %s"
+    c = connection(connect_kwargs={"password": secret, "passphrase": "phrase"})
+    assert secret not in " ".join(ssh_words(c)) and secret not in ssh_config(c)
+    with ssh_environment(c) as env:
+        for asked, answer in (("ada@web.example's password: ", secret), ("Enter passphrase for key '/k': ", "phrase")):
+            assert subprocess.run([env["SSH_ASKPASS"], asked], env=env, capture_output=True, text=True).stdout == f"{answer}\n"
+        assert secret not in open(env["SSH_ASKPASS"]).read()
+    assert not os.path.exists(env["SSH_ASKPASS"])
+    assert passwords(connection()) == {}
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/bin/ssh"), reason="OpenSSH is not installed here")
+def test_openssh_reads_the_settings_that_rsync_is_given(tmp_path):
+    file, mine = tmp_path / "config", tmp_path / "mine"
+    mine.write_text("Host *\n    Compression yes\n")
+    mine.chmod(0o600)
+    c = connection(gateway=connection("eve@first"), connect_kwargs={"key_filename": "/a key"})
+    c.config.set_runtime_ssh_path(str(mine))
+    file.write_text(ssh_config(c))
+    said = subprocess.run(["ssh", "-G", "-F", file, "web.example"], capture_output=True, text=True, check=True).stdout
+    found = dict(line.split(" ", 1) for line in said.splitlines() if " " in line)
+    assert (found["identityfile"], found["batchmode"], found["controlmaster"]) == ("/a key", "yes", "false")
+    assert found["compression"] == "yes"
+    assert found["proxycommand"].endswith("first -W '[%h]:%p'")
+
+
+def test_a_port_is_free_taken_or_left_for_the_next(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert not is_free(port)
+        assert str(os.getpid()) in holder(port)
+        assert free_port(port, "web") > port
+    assert is_free(port)
+    assert f"web  port {port} here is taken by " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("port", [0, 65536, -1, "x", 1.5])
+def test_a_port_that_is_none_is_refused(port):
+    with pytest.raises(Exit) as caught:
+        check_tunnel(connection(), port)
+    assert caught.value.code == 2
+
+
+def test_no_browser_takes_over_a_terminal(monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert not show_page("http://localhost:1/")
+
+
+RSYNC_AS = {"ada": "rsync", "root": "runuser -u ada -- rsync", "eve": "sudo -n -u ada rsync"}
+
+
+@pytest.mark.parametrize(("user", "become"), RSYNC_AS.items())
+def test_rsync_runs_as_the_user_and_quotes_what_it_is_given(user, become):
+    c = SimpleNamespace(user=user, original_host="web", port=2222)
+    words = rsync_words(c, "/tmp/a b/config", "/a folder's/", "/there $x/", "ada", True, ["--dry-run"])
+    assert words[0] == "rsync" and words[-2:] == ["/a folder's/", f"{user}@web:/there $x/"]
+    assert {"--delete", "--dry-run", "-s", f"--rsync-path={become}"} <= set(words)
+    assert ".ipynb_checkpoints" in words
+
+
+FINE = "debian bookworm\nroom 9000000\nsuite bookworm http://a/\nsuite bookworm-security http://b/\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "why"),
+    [
+        (FINE, ""),
+        ("debian trixie\nheld curl\nroom 1\nsuite stable http://c/\n", ""),  # nowhere to go
+        (f"{FINE}held curl\nheld tree\n", "held: curl tree"),
+        (f"{FINE}half-installed tree\n", "dpkg --configure -a"),
+        (f"{FINE}suite stable http://c/\n", "not of bookworm: stable http://c/"),
+        ("debian bookworm\nroom 100000\n", "97 MiB free"),
+    ],
+)
+def test_what_stands_in_the_way_of_a_new_release_is_named(output, why):
+    problem, _ = ready_for_release(output)
+    assert why in problem and bool(problem) == bool(why)
