@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ import tempfile
 import threading
 import time
 import webbrowser
+from pathlib import Path
 from urllib import request
 from urllib.error import URLError
 
@@ -86,11 +88,12 @@ class Tunnel:
         """The address on this machine."""
         return f"{self.scheme}://localhost:{self.port}{self.path}"
 
-    @property
-    def words(self):
-        """The command line of ssh."""
+    def words(self, mark):
+        """The command line of ssh, which makes the file *mark* as soon as the port is its own."""
         lead = f"localhost:{self.port}:127.0.0.1:{self.to}"
-        return ssh_words(self.c, "-N", "-T", "-oExitOnForwardFailure=yes", "-L", lead, self.c.original_host)
+        # Whoever listens on the port may be another program; ssh runs this once it holds the port itself.
+        made = ["-oPermitLocalCommand=yes", "-oLocalCommand=" + shlex.join(["touch", str(mark)]).replace("%", "%%")]
+        return ssh_words(self.c, "-N", "-T", "-oExitOnForwardFailure=yes", *made, "-L", lead, self.c.original_host)
 
     def keep(self, browser):
         """Keep it open for ever; raises Exit with status 1 where it cannot be opened at all."""
@@ -117,8 +120,12 @@ class Tunnel:
     @contextlib.contextmanager
     def opened(self, environment):
         """Run ssh until the block ends; raises Lost where it does not get there."""
-        with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(self.words, env=environment, stdin=subprocess.DEVNULL, stderr=errors)
+        if not is_free(self.port):
+            # Where only one of localhost's addresses is taken, ssh would be content with the other.
+            raise Lost(f"port {self.port} here is taken by {holder(self.port)}")
+        with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as errors:
+            mark = Path(folder, "open")
+            process = subprocess.Popen(self.words(mark), env=environment, stdin=subprocess.DEVNULL, stderr=errors)
 
             def ended():
                 errors.seek(0)
@@ -128,7 +135,7 @@ class Tunnel:
                 return f"port {self.port} here is taken by {taken}" if taken else said or "no answer any more"
 
             try:
-                while not listens(self.port):
+                while not mark.exists():
                     if process.poll() is not None:
                         raise Lost(ended())
                     time.sleep(0.05)
@@ -238,14 +245,6 @@ def is_free(port):
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 return False
     return True
-
-
-def listens(port):
-    """Return whether somebody listens on *port* of this machine."""
-    with contextlib.suppress(OSError):
-        socket.create_connection(("127.0.0.1", port), 1).close()
-        return True
-    return False
 
 
 def holder(port):

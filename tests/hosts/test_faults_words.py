@@ -50,7 +50,7 @@ def test_passwords_and_folders_may_hold_anything_that_can_be_typed(used, full_se
     assert full_setup(jupyter, SUDO_PASSWORD=own, **odd).is_calm
 
     back = full_setup(used)
-    assert back.status == 0 and "restart jupyter" in back.changed and full_setup(used).is_calm
+    assert back.status == 0 and "LoadedSettings jupyter" in back.changed and full_setup(used).is_calm
     assert visitor(used).log_in(web) == 401
     assert "pwned" not in used.nsenter("find / -xdev -name 'pwned*'; find /tmp /var/tmp").stdout
     assert not Path("/tmp/pwned").exists()

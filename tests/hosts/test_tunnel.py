@@ -68,6 +68,18 @@ def test_a_broken_connection_and_a_sleep_are_mended_while_the_kernel_goes_on(hid
         assert opened.end() == 0
 
 
+def test_a_port_that_another_program_took_meanwhile_is_named_and_is_not_taken_for_jupyter(hidden, tunnel):
+    with tunnel(hidden, "--no-browser") as opened:
+        port = opened.port
+        hidden.nsenter("pkill -f '^sshd(-session)?: root'")
+        opened.says("the connection is gone")
+        with socket.create_server(("localhost", port)):
+            opened.says(f"the connection is gone (port {port} here is taken by py")
+            assert opened.text.count("leads to Jupyter") == 1
+        assert eventually(lambda: opened.text.count("leads to Jupyter") == 2, 30), opened.text
+        assert opened.visitor().log_in(PASSWORD) == 302
+
+
 def test_a_line_that_is_cut_is_noticed_and_a_server_without_jupyter_is_named(hidden, tunnel):
     with tunnel(hidden, "--no-browser") as opened:
         assert opened.port
