@@ -56,9 +56,7 @@ CONTENTS = {
     "heredoc": "<<EOF\nEOF\n",
     "much": "0123456789abcde\n" * 20_000,
 }
-RUNUSER = (
-    'runuser() { [ "$1 $3" = "-u --" ] && shift 3 && "$@"; }\n'  # for whoever is not root, and is the user already
-)
+RUNUSER = 'runuser() { [ "$1 $3" = "-u --" ] && shift 3 && "$@"; }\n'  # for whoever is not root, and is the user already
 KEYS = [f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{letter * 43} {letter}@host" for letter in "ABC"]
 
 
@@ -290,9 +288,7 @@ def test_a_hash_of_another_password_is_replaced(tmp_path, cheap):
 
 def test_a_password_is_generated_once_and_told_and_then_left_alone(tmp_path, cheap):
     path = tmp_path / "hash"
-    first, later = (
-        PasswordFile(str(path), ME, prefix="argon2:", purpose="password of Jupyter", told=[]) for _ in range(2)
-    )
+    first, later = (PasswordFile(str(path), ME, prefix="argon2:", purpose="password of Jupyter", told=[]) for _ in range(2))
     converge(first)
     assert argon2.PasswordHasher().verify(hashed(path), first.told[0].reveal())
     assert f"The password of Jupyter is now: {first.told[0].reveal()} " in first.notice()
@@ -361,9 +357,7 @@ def test_an_environment_is_seen_whatever_its_name(tmp_path, name):
 @pytest.fixture
 def certificate(tmp_path):
     """Return a certificate that is wanted in *tmp_path*, for a name in two spellings and an address."""
-    return SelfSigned(
-        str(tmp_path / "a cert.pem"), str(tmp_path / "a key.pem"), ("Web.Example.org", "2001:DB8::1"), days=90
-    )
+    return SelfSigned(str(tmp_path / "a cert.pem"), str(tmp_path / "a key.pem"), ("Web.Example.org", "2001:DB8::1"), days=90)
 
 
 def test_a_certificate_is_for_what_is_wanted_and_nothing_else(tmp_path, certificate):
@@ -372,9 +366,7 @@ def test_a_certificate_is_for_what_is_wanted_and_nothing_else(tmp_path, certific
     made = x509.load_pem_x509_certificate((tmp_path / "a cert.pem").read_bytes())
     names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["web.example.org"]
-    assert set(names.get_values_for_type(x509.IPAddress)) == set(
-        map(ipaddress.ip_address, ("192.0.2.10", "2001:db8::1"))
-    )
+    assert set(names.get_values_for_type(x509.IPAddress)) == set(map(ipaddress.ip_address, ("192.0.2.10", "2001:db8::1")))
     assert made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
     left = made.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
     assert datetime.timedelta(days=89) < left <= datetime.timedelta(days=90)
@@ -472,9 +464,7 @@ def test_a_handler_that_cannot_be_noted_stops_the_change(state, tmp_path):
 
 
 def test_a_change_notes_its_handler_first(state, tmp_path):
-    item = planning.Item(
-        "task", file(tmp_path / "file", check="false", notify=Handler("restart it", ":")), {"content": None}
-    )
+    item = planning.Item("task", file(tmp_path / "file", check="false", notify=Handler("restart it", ":")), {"content": None})
     plan = planning.Plan(Here(), [], None)
     assert run(plan.step(item)).status
     assert owed() == [Handler("restart it", ":")]

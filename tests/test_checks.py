@@ -64,9 +64,7 @@ def test_memory_and_swap_count_together(total, swap, problem, warning):
     assert (bool(judged[0]), bool(judged[1])) == (problem, warning)
 
 
-@pytest.mark.parametrize(
-    ("free", "problem", "warning"), [(9 * GIB, False, False), (2 * GIB, False, True), (GIB, True, False)]
-)
+@pytest.mark.parametrize(("free", "problem", "warning"), [(9 * GIB, False, False), (2 * GIB, False, True), (GIB, True, False)])
 def test_room_on_the_disk_is_what_is_available(free, problem, warning):
     judged = checks.disk(f"/dev/vda1  {20 * GIB}  {10 * GIB}  {free}  50% /\n")
     assert (bool(judged[0]), bool(judged[1])) == (problem, warning)
@@ -155,9 +153,7 @@ def test_what_holds_no_public_key_is_refused(tmp_path, what):
     if what == "a folder":
         path.mkdir()
     elif what != "nothing":
-        path.write_bytes(
-            {"no keys": b"hello\n", "bytes": b"\xff\xfe"}.get(what, b"-----BEGIN OPENSSH PRIVATE KEY-----\n")
-        )
+        path.write_bytes({"no keys": b"hello\n", "bytes": b"\xff\xfe"}.get(what, b"-----BEGIN OPENSSH PRIVATE KEY-----\n"))
     with pytest.raises(ValueError, match="user.authorized_keys: ") as caught:
         public_keys("user.authorized_keys", (str(path),))
     assert str(path) in str(caught.value)
@@ -173,9 +169,7 @@ def own(tmp_path):
     def make(hosts, names=("a.example", "192.0.2.1"), days=30, key=None, passphrase=None, certificate=None):
         private = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
-        alternatives = [
-            x509.IPAddress(ipaddress.ip_address(name)) if name[0].isdigit() else x509.DNSName(name) for name in names
-        ]
+        alternatives = [x509.IPAddress(ipaddress.ip_address(name)) if name[0].isdigit() else x509.DNSName(name) for name in names]
         begun = NOW - datetime.timedelta(days=100)
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(private.public_key())
         builder = builder.serial_number(1).not_valid_before(begun).not_valid_after(NOW + datetime.timedelta(days=days))

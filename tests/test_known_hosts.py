@@ -16,9 +16,7 @@ from fabfile.kit.errors import Unreachable
 
 THIS, OTHER, THIRD = (paramiko.ECDSAKey.generate() for _ in range(3))
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIC59LAOpUHriZez1tTVohaUzk6ICnSQTlJlyZaGiWu/G"
-KEYS = {
-    name: f"{key.get_name()} {key.get_base64()}" for name, key in (("this", THIS), ("other", OTHER), ("third", THIRD))
-}
+KEYS = {name: f"{key.get_name()} {key.get_base64()}" for name, key in (("this", THIS), ("other", OTHER), ("third", THIRD))}
 AT = "[127.0.0.1]:{port}"
 CASES = {
     # name: the file, where {this} is the server's key; and whether the server is known, new or refused
@@ -199,9 +197,7 @@ def test_a_changed_key_is_refused_with_what_to_do(port, tmp_path):
     with pytest.raises(Unreachable) as caught:
         policy(path, port).missing_host_key(None, "", THIS)
     said = str(caught.value)
-    digest = subprocess.run(
-        ["ssh-keygen", "-l", "-f", "-"], input=f"x {KEYS['this']}", capture_output=True, text=True
-    ).stdout
+    digest = subprocess.run(["ssh-keygen", "-l", "-f", "-"], input=f"x {KEYS['this']}", capture_output=True, text=True).stdout
     assert digest.split()[1] in said and digest.split()[1].startswith("SHA256:")
     command = said.rpartition("ssh-keygen -R ")[2]
     assert command == f"'[127.0.0.1]:{port}'"

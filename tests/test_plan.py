@@ -31,9 +31,7 @@ class Thing(Resource):
     needs: str = ""
 
     def probe(self):
-        return sh(
-            "[ -z {} ] || [ -e {} ] || exit 69; cat {} 2>/dev/null || echo absent", self.needs, self.needs, self.name
-        )
+        return sh("[ -z {} ] || [ -e {} ] || exit 69; cat {} 2>/dev/null || echo absent", self.needs, self.needs, self.name)
 
     def want(self):
         return {"state": self.word}

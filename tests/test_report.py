@@ -68,9 +68,7 @@ def test_the_json_is_as_the_design_says(tmp_path):
     assert second["host"] == "db" and second["tasks"] == [] and second["failed"] == 0
 
 
-@pytest.mark.parametrize(
-    ("statuses", "error"), [((), "no connection"), ((FAILED,), ""), ((FAILED,), "Mend that"), ((OK,), "x")]
-)
+@pytest.mark.parametrize(("statuses", "error"), [((), "no connection"), ((FAILED,), ""), ((FAILED,), "Mend that"), ((OK,), "x")])
 def test_a_host_that_failed_has_at_least_one_failure_and_it_is_a_number(statuses, error):
     made = report(*statuses, error=error)
     assert not made.ok and made.as_dict()["failed"] == 1 and type(made.as_dict()["failed"]) is int

@@ -54,16 +54,11 @@ KINDS = {
 def is_shell(texts):
     """Return whether a POSIX shell can read each of *texts*."""
     script = "".join(f"f{number}() {{\n{text}\n}}\n" for number, text in enumerate(texts))
-    return (
-        subprocess.run([shutil.which("dash") or "sh", "-n"], input=script.encode("utf-8", "surrogateescape")).returncode
-        == 0
-    )
+    return subprocess.run([shutil.which("dash") or "sh", "-n"], input=script.encode("utf-8", "surrogateescape")).returncode == 0
 
 
 def test_every_kind_has_samples_of_a_bare_a_drifted_and_a_converged_host():
-    cases = {
-        kind: {name.partition("/")[2].split("-")[0] for name in ALL if name.startswith(f"{kind}/")} for kind in KINDS
-    }
+    cases = {kind: {name.partition("/")[2].split("-")[0] for name in ALL if name.startswith(f"{kind}/")} for kind in KINDS}
     assert {name.partition("/")[0] for name in ALL} == KINDS
     assert all({"absent", "drifted", "converged"} <= found for found in cases.values()), cases
     assert {kind for kind, found in cases.items() if "unknown" in found} == {
@@ -139,9 +134,7 @@ def test_only_the_missing_packages_are_installed():
 def test_only_the_missing_distributions_are_installed_and_each_is_one_word():
     packages = resources.PipPackages("/p", "ada", ("here", "notebook>=7,<8; echo $HOME"))
     script = packages.apply({"here": "installed", "notebook>=7,<8; echo $HOME": None})
-    command = subprocess.run(
-        ["sh", "-c", f"systemctl() {{ :; }}; {find_script(script)}"], capture_output=True, text=True
-    )
+    command = subprocess.run(["sh", "-c", f"systemctl() {{ :; }}; {find_script(script)}"], capture_output=True, text=True)
     assert command.stdout.splitlines()[-1] == "notebook>=7,<8; echo $HOME"
 
 

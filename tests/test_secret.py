@@ -116,9 +116,7 @@ def test_a_hash_that_others_made_is_verified():
 
 
 @pytest.mark.parametrize("scheme", ["argon2", "sha512_crypt"])
-@pytest.mark.parametrize(
-    "stored", ["", "!", "*", "plain", "$6$", "$argon2id$", "$y$j9T$abc$def", "$argon2id$v=19$m=1,t", "\0"]
-)
+@pytest.mark.parametrize("stored", ["", "!", "*", "plain", "$6$", "$argon2id$", "$y$j9T$abc$def", "$argon2id$v=19$m=1,t", "\0"])
 def test_what_is_no_hash_of_the_scheme_matches_nothing(scheme, stored):
     assert Secret("x").matches(scheme, stored) is False
 
@@ -170,9 +168,7 @@ def test_the_environment_wins_over_the_file(environment, tmp_path):
     assert given("JUPYTER_PASSWORD").reveal() == "environment"
 
 
-@pytest.mark.parametrize(
-    "password", ["", "hush\n", "\nhush", "hu\nsh", "hu\tsh", "hu\rsh", "hu\x1bsh", "hush\x7f", "hush\u2028"]
-)
+@pytest.mark.parametrize("password", ["", "hush\n", "\nhush", "hu\nsh", "hu\tsh", "hu\rsh", "hu\x1bsh", "hush\x7f", "hush\u2028"])
 @pytest.mark.parametrize("by_file", [False, True])
 def test_what_nobody_could_type_is_refused_and_not_shown(environment, tmp_path, password, by_file):
     if by_file:

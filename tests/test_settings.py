@@ -121,9 +121,7 @@ def test_a_list_may_come_from_the_environment_or_a_flag_with_commas(given, monke
     assert schema.load(given("firewall: {allow: [1, 2]}")).firewall.allow == ports
 
 
-@pytest.mark.parametrize(
-    ("text", "meant"), [("false", False), ("no", False), ("0", False), ("true", True), ("YES", True)]
-)
+@pytest.mark.parametrize(("text", "meant"), [("false", False), ("no", False), ("0", False), ("true", True), ("YES", True)])
 def test_a_switch_in_the_environment_means_what_it_says(given, monkeypatch, text, meant):
     monkeypatch.setenv("FABRIC_REMOTE_JUPYTER_FIREWALL_ENABLED", text)
     assert schema.load(given()).firewall.enabled is meant
@@ -271,13 +269,8 @@ def test_a_good_value_is_taken_as_it_is_meant(given, dotted):
 
 
 def test_what_yaml_takes_for_a_switch_is_understood(given):
-    assert (
-        schema.load(given("ssh: {permit_root_login: no, password_authentication: yes}")).ssh.permit_root_login == "no"
-    )
-    assert (
-        schema.load(given("ssh: {permit_root_login: no, password_authentication: yes}")).ssh.password_authentication
-        is True
-    )
+    assert schema.load(given("ssh: {permit_root_login: no, password_authentication: yes}")).ssh.permit_root_login == "no"
+    assert schema.load(given("ssh: {permit_root_login: no, password_authentication: yes}")).ssh.password_authentication is True
 
 
 @pytest.mark.parametrize("dotted", DOTTED)
@@ -360,9 +353,7 @@ def fab(tmp_path_factory):
             argv = [str(FAB), *(word.replace("HERE", str(home)).replace("PORT", str(port)) for word in words)]
             cases[name] = argv, {"HOME": str(home), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"} | env, str(home)
         given = json.dumps(cases).encode()
-        many = subprocess.run(
-            [sys.executable, "-c", MANY], cwd=REPOSITORY, input=given, stdout=subprocess.PIPE, check=True
-        )
+        many = subprocess.run([sys.executable, "-c", MANY], cwd=REPOSITORY, input=given, stdout=subprocess.PIPE, check=True)
         listener.setblocking(False)
         try:
             listener.accept()

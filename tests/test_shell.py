@@ -251,9 +251,9 @@ def test_output_and_errors_are_kept_apart_step_by_step(shell):
 
 
 def test_each_step_has_its_own_exit_status(shell):
-    assert [
-        answer.status for answer in shell.batch([":", "false", "exit 7", "kill -9 $(sh -c 'echo $PPID')", "(exit 255)"])
-    ] == [*(0, 1, 7, 128 + 9, 255)]
+    assert [answer.status for answer in shell.batch([":", "false", "exit 7", "kill -9 $(sh -c 'echo $PPID')", "(exit 255)"])] == [
+        *(0, 1, 7, 128 + 9, 255)
+    ]
 
 
 def test_many_steps_are_one_round_trip(shell):
@@ -294,9 +294,7 @@ def test_the_next_batch_begins_anew_after_one_that_stopped(shell):
     assert outs(shell, "echo on", stop=True) == ["on\n"]
 
 
-@pytest.mark.parametrize(
-    "broken", ["if", "echo 'open", "f() {", "done", "echo $((", "case x in", "(", ")", "cat <<EOF\nx"]
-)
+@pytest.mark.parametrize("broken", ["if", "echo 'open", "f() {", "done", "echo $((", "case x in", "(", ")", "cat <<EOF\nx"])
 def test_a_syntax_error_fails_its_own_step_alone(shell, broken):
     before, wrong, after = shell.batch(["echo 1", broken, "echo 2"])
     assert (before.out, after.out) == ("1\n", "2\n")

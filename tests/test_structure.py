@@ -75,9 +75,7 @@ def test_nothing_is_run_or_put_past_the_root_shell():
     found = [
         (name, ast.unparse(called))
         for name, called in calls
-        if called.attr in ("run", "sudo", "put", "get", "local")
-        and ast.unparse(called.value) in of
-        and name != "kit/shell.py"
+        if called.attr in ("run", "sudo", "put", "get", "local") and ast.unparse(called.value) in of and name != "kit/shell.py"
     ]
     assert not found
 

@@ -71,9 +71,7 @@ def assigned(text):
 
 
 def test_jupyter_is_told_what_was_set(made):
-    found = assigned(
-        made(configure_jupyter, "_config.py", "jupyter.port=9999", "jupyter.base_url=/a/b", "user.name=ada")
-    )
+    found = assigned(made(configure_jupyter, "_config.py", "jupyter.port=9999", "jupyter.base_url=/a/b", "user.name=ada"))
     assert found["ServerApp.port"] == 9999 and found["ServerApp.port_retries"] == 0
     assert found["ServerApp.base_url"] == "/a/b/" and found["ServerApp.root_dir"] == "/home/ada/notebooks"
     assert found["ServerApp.ip"] == "127.0.0.1" and found["ServerApp.local_hostnames"] == [
@@ -89,9 +87,7 @@ def test_the_root_of_the_address_is_one_slash(made):
 
 
 def test_a_nasty_path_is_the_same_path_in_jupyters_configuration(made):
-    assert (
-        assigned(made(configure_jupyter, "_config.py", f"jupyter.notebook_dir={NASTY}"))["ServerApp.root_dir"] == NASTY
-    )
+    assert assigned(made(configure_jupyter, "_config.py", f"jupyter.notebook_dir={NASTY}"))["ServerApp.root_dir"] == NASTY
 
 
 @pytest.mark.parametrize(
@@ -157,9 +153,7 @@ def test_systemd_understands_every_line_of_the_unit(made, tmp_path):
 def site(made, *settings, **options):
     """Return the lines of the site for HTTP, and of the one for HTTPS."""
     text = made(configure_apache, "jupyter.conf", *settings, **options)
-    match = re.fullmatch(
-        r"(?s).*<VirtualHost \*:80>\n(.*)</VirtualHost>\n\n<VirtualHost \*:443>\n(.*)</VirtualHost>\n", text
-    )
+    match = re.fullmatch(r"(?s).*<VirtualHost \*:80>\n(.*)</VirtualHost>\n\n<VirtualHost \*:443>\n(.*)</VirtualHost>\n", text)
     return ([line.strip() for line in part.splitlines()] for part in match.groups())
 
 
@@ -207,9 +201,7 @@ def test_two_jupyters_need_paths_beside_each_other(mine, other, refused):
 
 def test_http_leads_to_https_with_the_same_path(made):
     http, https = site(made, "tls.domain=a.example,b.example")
-    assert [rule for rule in having(http, "RewriteRule") if "https" in rule] == [
-        "^ https://a.example%{REQUEST_URI} [R=301,L,NE]"
-    ]
+    assert [rule for rule in having(http, "RewriteRule") if "https" in rule] == ["^ https://a.example%{REQUEST_URI} [R=301,L,NE]"]
     assert not having(http, "ProxyPass") and not having(http, "SSLEngine") and having(https, "SSLEngine") == ["on"]
 
 

@@ -171,9 +171,7 @@ def fab(operator):
         argv = [str(word) for word in (BIN / "fab", *where, *keys, *words)]
         source = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
         environment = operator.env(**(env or {}))
-        done = subprocess.run(
-            argv, cwd=cwd, env=environment, timeout=timeout, capture_output=True, text=True, **source
-        )
+        done = subprocess.run(argv, cwd=cwd, env=environment, timeout=timeout, capture_output=True, text=True, **source)
         if check and done.returncode:
             pytest.fail(f"{' '.join(argv)}: status {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done

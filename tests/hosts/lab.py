@@ -301,6 +301,7 @@ def _lowers(suite, layer):
 
 # -- state: one file a host, written under the lock
 
+
 def _states():
     found = []
     for file in sorted(RUN.glob("*.json")):
@@ -318,6 +319,7 @@ def _save(host):
 
 
 # -- owners
+
 
 def _owner(pid):
     """A process and when it started: a process id alone may be another process tomorrow."""
@@ -355,6 +357,7 @@ def _watchdog(owner, mark):
 
 
 # -- one host's files and processes
+
 
 def _mount(host):
     """Put the host's root folder together; what is left of a name from before a power cut goes first."""

@@ -291,9 +291,7 @@ SERVED = "openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | opens
 
 BREAKAGES = [
     Breakage("jupyter stopped", "systemctl stop jupyter", {"Service jupyter"}, "systemctl is-active jupyter"),
-    Breakage(
-        "jupyter disabled at boot", "systemctl disable jupyter", {"Service jupyter"}, "systemctl is-enabled jupyter"
-    ),
+    Breakage("jupyter disabled at boot", "systemctl disable jupyter", {"Service jupyter"}, "systemctl is-enabled jupyter"),
     Breakage("apache stopped", "systemctl stop apache2", {"Service apache2"}, "systemctl is-active apache2"),
     Breakage(
         "a module disabled",
@@ -331,12 +329,8 @@ BREAKAGES = [
         {f"AuthorizedKeys {HOME}/.ssh/authorized_keys"},
         f"grep ssh- {HOME}/.ssh/authorized_keys",
     ),
-    Breakage(
-        "the user not in sudo", "gpasswd -d jupyter sudo", {"User jupyter"}, "id -nG jupyter | grep -w sudo"
-    ),
-    Breakage(
-        "a rule deleted", "ufw delete allow 443/tcp", {"UfwRule 443"}, "ufw status | grep -E '^443/tcp +ALLOW'"
-    ),
+    Breakage("the user not in sudo", "gpasswd -d jupyter sudo", {"User jupyter"}, "id -nG jupyter | grep -w sudo"),
+    Breakage("a rule deleted", "ufw delete allow 443/tcp", {"UfwRule 443"}, "ufw status | grep -E '^443/tcp +ALLOW'"),
     Breakage(
         "a rule overruled by an earlier one",
         "ufw insert 1 deny 443",

@@ -286,7 +286,7 @@ def test_every_port_of_sshd_stays_open(new_host, suite, prepared, fab):
 
 def test_a_put_back_waits_for_the_end_of_a_step_that_takes_too_long(door, fab):
     before = state(door)
-    wrapper = "#!/bin/sh\ncase $* in *enable) sleep 12;; esac\nexec /usr/sbin/ufw \"$@\"\n"
+    wrapper = '#!/bin/sh\ncase $* in *enable) sleep 12;; esac\nexec /usr/sbin/ufw "$@"\n'
     door.nsenter("cat >/usr/local/sbin/ufw; chmod 755 /usr/local/sbin/ufw", input=wrapper)
     try:
         env = {"USER_PASSWORD": USER_PASSWORD} | setting(ssh__undo_after=10)

@@ -110,9 +110,10 @@ def test_jupyter_below_a_site_of_somebody_elses(hidden, run, fab):
     first = run(hidden, "full-setup", settings=mounted)
     assert {"ApacheInclude theirs", f"File {PARTS}/jupyter.inc", "reload apache2"} < first.changed
     assert not hidden.ssh(f"ls {SITE} /etc/remote-jupyter/tls", check=False).stdout
-    assert hidden.ssh(f"cat {theirs}; stat -c %a {theirs}").stdout == text.replace(
-        "</Virtual", f"    {INCLUDE}\n</Virtual"
-    ) + "640\n"
+    assert (
+        hidden.ssh(f"cat {theirs}; stat -c %a {theirs}").stdout
+        == text.replace("</Virtual", f"    {INCLUDE}\n</Virtual") + "640\n"
+    )
     visitor = Visitor(hidden.address, hidden.ssh("cat /srv/cert.pem").stdout)
     assert visitor.log_in(PASSWORD) == 302
     assert visitor.compute("6*7") == "42"

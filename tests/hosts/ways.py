@@ -106,7 +106,7 @@ def tunnel(operator, tmp_path):
         core = ["-H", host.string, "-i", str(host.key)] if core is None else core
         # Not Chromium: a browser that writes down what it is to show.
         browser = tmp_path / "browser"
-        browser.write_text(f"#!/bin/sh\necho \"$1\" >>{tmp_path}/shown\n")
+        browser.write_text(f'#!/bin/sh\necho "$1" >>{tmp_path}/shown\n')
         browser.chmod(0o755)
         environment = operator.env(BROWSER=f"{browser} %s", PYTHONUNBUFFERED="1", **(env or {}))
         argv = [str(BIN / "fab"), *core, "tunnel", *words]

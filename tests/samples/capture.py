@@ -38,9 +38,7 @@ def answer(suite, sample):
     """Return the status and output of the sample's probe on a fresh host."""
     server = host(suite, tuple(sample.get("packages", ())))
     script = PREAMBLE + sh("ADDRESS={}\n", server.address)
-    script += (
-        f"(set -e\n{sample.get('prepare', ':')}\n) </dev/null >/tmp/said 2>&1 || {{ cat /tmp/said >&2; exit 99; }}\n"
-    )
+    script += f"(set -e\n{sample.get('prepare', ':')}\n) </dev/null >/tmp/said 2>&1 || {{ cat /tmp/said >&2; exit 99; }}\n"
     script += f"(eval {words([load(sample).probe()])}) </dev/null"
     try:
         done = subprocess.run(server.ssh_argv("exec /bin/sh"), input=script.encode(), capture_output=True)

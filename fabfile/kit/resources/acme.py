@@ -53,7 +53,7 @@ class AcmeCertificate(Resource):
     @property
     def recent(self):
         """Shell text that prints the times of the tries within the last hour."""
-        text = 'awk -v since="$(($(date +%s) - {}))" \'$1 > since\' {} 2>/dev/null'
+        text = "awk -v since=\"$(($(date +%s) - {}))\" '$1 > since' {} 2>/dev/null"
         return sh(text, HOUR, self.TRIES)
 
     def probe(self):

@@ -283,4 +283,3 @@ BLOCK = Shell("""
     block() { split block "$1"; }
     without_block() { split rest "$1"; }
 """)
-

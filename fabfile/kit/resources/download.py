@@ -33,9 +33,7 @@ class Source:
 
 def chosen(sources):
     """Return shell text that sets ``url``, ``sum`` and ``file`` to those of the *sources* that fit the machine, or to nothing."""
-    cases = [
-        sh("{}) url={} sum={} file={};;\n", Shell(one.machine or "*"), one.url, one.sha256, one.path) for one in sources
-    ]
+    cases = [sh("{}) url={} sum={} file={};;\n", Shell(one.machine or "*"), one.url, one.sha256, one.path) for one in sources]
     return sh("url='' sum='' file=''\ncase $(uname -m) in {} esac\n", Shell("".join(cases)))
 
 
@@ -89,7 +87,7 @@ class Download(Resource):
 
     def apply(self, seen):
         if seen["file"]:
-            return sh("{}\nrm -f \"$file\" \"$file.part\"", chosen(self.sources))
+            return sh('{}\nrm -f "$file" "$file.part"', chosen(self.sources))
         return as_unit(UNIT, fetching(self.sources))
 
 

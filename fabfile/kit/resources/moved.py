@@ -15,7 +15,7 @@ class MovedAside(Resource):
     owner: str = "root"
 
     def probe(self):
-        return sh("for p in {} {}; do [ -e \"$p\" ] || [ -L \"$p\" ] && echo there || echo absent; done", self.path, self.to)
+        return sh('for p in {} {}; do [ -e "$p" ] || [ -L "$p" ] && echo there || echo absent; done', self.path, self.to)
 
     def parse(self, output):
         state, other = output.split()
