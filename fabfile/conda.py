@@ -52,7 +52,7 @@ def install_anaconda(c, s):
     yield from begin_download(c, s)
     if distribution.title == "Miniforge":
         yield Check("channels", sh(CHANNELS, home(s)), channels)
-    yield Package("ca-certificates", "curl", lock_timeout=s.apt.lock_timeout)
+    yield curl(s)
     yield login_user(s)
     name, files = installer(s)
     if s.python.upload:
@@ -80,7 +80,12 @@ def begin_download(c, s):
     if distribution.terms:
         yield Terms(name, distribution.terms, agreement(c, s), is_complete(path), ADVICE, foretells=c.config.run.dry)
     if not s.python.upload:
-        yield DownloadBegun(name, files, is_complete(path))
+        yield DownloadBegun(name, files, is_complete(path), curl(s))
+
+
+def curl(s):
+    """Return the packages that a download needs."""
+    return Package("ca-certificates", "curl", lock_timeout=s.apt.lock_timeout)
 
 
 def installer(s):
@@ -103,7 +108,8 @@ def agreement(c, s):
 CHANNELS = """
     cd {} 2>/dev/null || exit 0
     for file in .condarc .conda/.condarc .config/conda/.condarc /etc/conda/.condarc /etc/conda/condarc.d/*; do
-        grep -Eqs '^ *- *"?defaults|^[^#]*repo\\.anaconda\\.com|^channels: *\\[.*defaults' "$file" && realpath "$file"
+        grep -Eqs "^ *- *[\\"']?defaults\\b|^channels: *\\[.*\\bdefaults\\b|^[^#]*repo\\.anaconda\\.com" "$file" &&
+            realpath "$file"
     done; :
 """
 

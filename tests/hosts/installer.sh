@@ -59,6 +59,7 @@ fi
 at() { case " @GATES@ " in *" $1 "*) until [ -e /run/go ]; do sleep 0.1; done;; esac; }
 
 [ "$(id -u)" = 0 ] || touch "$PREFIX/.nonadmin"
+touch "$PREFIX/.messages.txt"
 echo 'Unpacking bootstrapper...'
 printf '#!/bin/sh\nexit 0\n' >"$PREFIX/_conda"
 chmod +x "$PREFIX/_conda"
@@ -81,6 +82,8 @@ printf 'Preparing transaction: ...working... done\nExecuting transaction: ...wor
 cp "$PREFIX"/pkgs/meta/* "$PREFIX/conda-meta/"
 ls "$PREFIX/pkgs/meta" | sed 's/^/+/' >"$PREFIX/conda-meta/history"
 rm -rf "$PREFIX/pkgs/meta" "$PREFIX/install_tmp" "$PREFIX/preconda.tar.bz2" "$PREFIX/postconda.tar.bz2"
+at 15
+rm -f "$PREFIX/.messages.txt"
 mkdir -p "$HOME/.conda" && echo "$PREFIX" >>"$HOME/.conda/environments.txt"
 echo 'installation finished.'
 exit 0

@@ -291,13 +291,16 @@ def test_an_installation_outlives_the_connection_and_is_not_begun_twice(plain, i
     assert install(data=data).is_calm
 
 
-@pytest.mark.parametrize(("suite", "gate"), [("bookworm", "2"), ("trixie", "8"), ("bookworm", "13")], indirect=["suite"])
+GATES = [("bookworm", "2"), ("trixie", "8"), ("bookworm", "13"), ("trixie", "15")]
+
+
+@pytest.mark.parametrize(("suite", "gate"), GATES, indirect=["suite"])
 def test_a_killed_installer_is_made_up_for(plain, install, begun, gate):
     first = begun(made.installer(gates=gate))
-    mark = {"2": "install_tmp", "8": ".installer.info", "13": "bin/conda"}[gate]
+    mark = {"2": "install_tmp", "8": ".installer.info", "13": "bin/conda", "15": "conda-meta/conda-26.5.3-0.json"}[gate]
     assert eventually(lambda: plain.nsenter(f"ls {P}/{mark}", check=False).stdout)
     time.sleep(0.3)
-    if gate == "13":
+    if gate in ("13", "15"):
         assert plain.nsenter(f"runuser -u jupyter -- {P}/bin/conda info --json", check=False).returncode == 0
     plain.nsenter("systemctl kill -s KILL remote-jupyter-conda")
     assert is_one_failure(first.ended(seconds=20), plain, "install-anaconda", f"CondaPrefix {P}: apply failed")
@@ -341,6 +344,47 @@ def test_somebody_elses_conda_is_left_alone_and_the_users_own_is_taken(plain, in
     with nothing_changes(plain):
         run = task(plain, "remove-anaconda", "--yes", **ANACONDA)
     assert is_one_refusal(run, plain, "remove-anaconda", "was not installed by us")
+
+
+@on("trixie")
+def test_what_was_whole_once_is_never_removed_as_half_made(plain, install, task):
+    assert install().status == 0
+    # As an update by the installer (-u) that was killed leaves it.
+    plain.nsenter(
+        f"runuser -u jupyter -- sh -ec 'cd {P}; mkdir -p install_tmp envs/mine; touch envs/mine/thesis postconda.tar.bz2'"
+    )
+    with nothing_changes(plain):
+        run = install()
+    assert is_one_refusal(run, plain, "install-anaconda", f"CondaPrefix {P}: there is a conda that is not whole")
+    plain.nsenter(f"cd {P}; rmdir install_tmp; rm postconda.tar.bz2")
+    assert install().is_calm
+
+    plain.nsenter(f"mv {P} {P}.kept; runuser -u jupyter -- cp -a {P}.kept {P}")  # somebody's own, at the same place
+    with nothing_changes(plain):
+        run = task(plain, "remove-anaconda", "--yes", **ANACONDA)
+    assert is_one_refusal(run, plain, "remove-anaconda", "was not installed by us")
+
+
+@on("bookworm")
+def test_a_fresh_one_is_updated_in_the_same_run(plain, install):
+    run = install(FABRIC_REMOTE_JUPYTER_PYTHON_UPDATE="yes")
+    assert run.status == 0 and run.changed == FRESH | {TERMS, "CondaUpdates conda pip setuptools"}, run.text
+    assert versions(plain)["conda"] == "26.7.1"
+    assert install(FABRIC_REMOTE_JUPYTER_PYTHON_UPDATE="yes").is_calm
+
+
+@on("trixie")
+def test_a_server_without_curl_gets_it_first_and_downloads_meanwhile(plain, install, mirror):
+    plain.nsenter("DEBIAN_FRONTEND=noninteractive apt-get purge -qy curl", timeout=120)
+    with nothing_changes(plain):
+        dry = install("--dry")
+    assert dry.status == 3 and f"/{NAME} (how large, is asked as soon as curl is there)" in dry.out
+    assert mirror.fetched() == mirror.fetched("HEAD") == []
+    run = install()
+    assert run.status == 0 and run.changed == FRESH | {TERMS, "Package ca-certificates curl"}, run.text
+    rows = [name for _, name in run.items]
+    assert rows.index("DownloadBegun Anaconda3-2026.01-1") < rows.index("Package ca-certificates curl")
+    assert is_whole(plain) and install().is_calm
 
 
 @on("bookworm")
@@ -406,13 +450,16 @@ def test_a_prefix_below_a_folder_of_roots_is_the_users(plain, install, task):
 
 
 @on("trixie")
-def test_nothing_is_downloaded_before_the_terms_are_accepted(plain, install, mirror):
+def test_nothing_is_downloaded_before_the_terms_are_accepted(plain, install, full_setup, mirror):
     no = {"FABRIC_REMOTE_JUPYTER_PYTHON_ACCEPT_TERMS": "no"}
     with nothing_changes(plain):
         run, dry = install(**no), install("--dry", **no)
     assert is_one_refusal(run, plain, "install-anaconda", "anaconda.com/legal/terms", "accept_terms", "Miniforge, which has none")
     assert dry.status == 3 and dry.having("warning") == {"Terms Anaconda3-2026.01-1"}
     assert mirror.fetched() == [] and plain.nsenter(f"ls {HOME}/.conda", check=False).returncode != 0
+    with nothing_changes(plain):
+        run = full_setup(plain, **ANACONDA)
+    assert is_one_refusal(run, plain, "full-setup", "anaconda.com/legal/terms", "accept_terms", "Miniforge, which has none")
 
 
 @on("bookworm")
@@ -496,6 +543,18 @@ def test_full_setup_from_end_to_end_with_anaconda_on_both_releases(whole, full_s
         # The download was over before apt was: all that is left is to see that it ended.
         rows = [row for part in first.report["tasks"] for row in part["resources"]]
         assert [row["seconds"] for row in rows if row["resource"].startswith("Download ")][0] < 3
+
+
+def test_another_distribution_is_installed_beside_the_first_and_jupyter_moves_there(whole, full_setup, mirror):
+    host, env = whole["trixie"]
+    name = "Miniforge3-26.3.2-3-Linux-x86_64.sh"
+    [data] = [data for kept, data in mirror.files.items() if kept.startswith("trixie-")]
+    forge = mirror.add(name, data) | {"FABRIC_REMOTE_JUPYTER_PYTHON_DISTRIBUTION": "miniforge"}
+    run = full_setup(host, **forge)
+    assert run.status == 0, run.text
+    assert full_setup(host, **forge).is_calm
+    shown = host.nsenter("systemctl show -P ExecStart jupyter | grep -o 'path=[^ ]*'").stdout
+    assert shown == f"path={HOME}/miniforge3/bin/jupyter\n" and host.nsenter(f"ls {P}/bin/jupyter").stdout
 
 
 def test_removal_stops_the_service_that_runs_from_it(whole, task):

@@ -108,6 +108,8 @@ class CondaPrefix(Resource):
 
     def diff(self, seen):
         how = f"{self.name}, {'made anew' if seen['state'] == 'unfinished' else 'new'}"
+        if need := self.needed(seen):
+            how += f", for which {need} MiB must be free"
         return super().diff(seen).replace("+owner: ", f"+installation: {how}\n+owner: ")
 
     def refuse(self, seen):
@@ -118,9 +120,13 @@ class CondaPrefix(Resource):
             return f"there is {of}{seen['owner']}, which is left alone; move it away, or set python.prefix"
         return None if "running" in seen else self.unfit(seen)
 
+    def needed(self, seen):
+        """Return how much disk it needs, in MiB; 0 where nobody has said so."""
+        return int(seen["disk"]) // 1024 + 100 if "disk" in seen else self.disk
+
     def unfit(self, seen):
         """Return why it would not fit on this server, and what to do; or None."""
-        free, need = int(seen["free"]) // 1024, int(seen["disk"]) // 1024 + 100 if "disk" in seen else self.disk
+        free, need = int(seen["free"]) // 1024, self.needed(seen)
         if free < need:
             return f"{free} MiB are free for {self.path}, and {need} MiB are needed: make room, or set python.prefix"
         if "noexec" in seen:
@@ -148,6 +154,9 @@ class CondaPrefix(Resource):
             if [ -e "$p" ] && [ -n "$(ls -A "$p")" ]; then
                 half "$p" || { echo "there is something else at $p now; it is left alone" >&2; exit 1; }
                 echo "what was half made at $p is removed"
+                # What tells that it is half made goes last, as this may be broken off too.
+                [ ! -d "$p/conda-meta" ] || : >"$p/conda-meta/history"
+                for one in "$p"/* "$p"/.[!.]*; do case $one in */conda-meta|*/install_tmp) ;; *) rm -rf "$one";; esac; done
                 rm -rf "$p" 2>/dev/null || [ -z "$(ls -A "$p")" ]
             fi
             update=''

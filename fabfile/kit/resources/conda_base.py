@@ -129,7 +129,9 @@ class CondaUpdates(Resource):
         )
 
     def parse(self, output):
-        answer = json.loads(output[output.find("{") :])
+        # Warnings may stand before it and after it.
+        begin = re.search("^{", output, re.MULTILINE)
+        answer, _ = json.JSONDecoder().raw_decode(output, begin.start() if begin else 0)
         if "error" in answer or not answer.get("success", True):
             return {"updates": None, "error": str(answer.get("error", "it did not say why")).strip()}
         actions = answer.get("actions") or {}

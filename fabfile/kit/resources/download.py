@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from ..quote import Shell, sh
 from .base import Resource
+from .package import Package
 from .unit import PROXIES, as_unit, unit_begun
 
 CACHE = "/var/cache/remote-jupyter"
@@ -93,16 +94,19 @@ class Download(Resource):
 
 @dataclass(frozen=True)
 class DownloadBegun(Resource):
-    """`Download` of the same is under way, so that it goes on while other things are done."""
+    """`Download` of the same is under way, so that it goes on while other things are done; *needs* has what it takes: curl."""
 
     name: str
     sources: tuple[Source, ...]
     unless: Shell
+    needs: Package = Package("ca-certificates", "curl")
 
-    FINE: ClassVar[tuple[str, ...]] = ("under way", "there", "not needed", "later")
+    slow = True
+
+    FINE: ClassVar[tuple[str, ...]] = ("under way", "there", "not needed")
 
     def probe(self):
-        # Without curl it begins when curl was installed. The server of the file is only asked where it is needed.
+        # The server of the file is only asked where it is needed.
         return sh(
             """
             {}
@@ -121,7 +125,7 @@ class DownloadBegun(Resource):
                         awk 'tolower($1) ~ /^http/ { size = "" } tolower($1) == "content-length:" { size = $2 }
                             END { if (size) print "size", size }'
                     echo 'state absent'
-                else echo 'state later'; fi
+                else echo 'state without curl'; fi
             fi
             """,
             *(chosen(self.sources), self.unless, UNIT, CACHE, PROXIES),
@@ -144,11 +148,16 @@ class DownloadBegun(Resource):
         return None
 
     def diff(self, seen):
-        more = f" ({size(seen['size'])})" if "size" in seen else ""
+        unknown = " (how large, is asked as soon as curl is there)" if seen["state"] == "without curl" else ""
+        more = f" ({size(seen['size'])})" if "size" in seen else unknown
         return super().diff(seen).replace("+download: under way", f"+download: {seen.get('url')}{more}")
 
     def apply(self, seen):
-        return unit_begun(UNIT, fetching(self.sources))
+        begun = unit_begun(UNIT, fetching(self.sources))
+        if seen["state"] != "without curl":
+            return begun
+        # By a run of apt of its own, as all the other packages would have to be waited for.
+        return sh("( {} ) || exit\n{}", self.needs.apply(self.needs.parse("")), begun)
 
 
 def size(count):
