@@ -252,6 +252,13 @@ GOOD = {
 }  # fmt: skip
 
 
+def test_a_password_in_an_address_is_refused_and_not_shown(given):
+    for dotted in ("python.url", "tls.acme_server"):
+        with pytest.raises(Invalid) as caught:
+            schema.load(given(tree(dotted, "https://ada:s3cret@mirror.example/A.sh")))
+        assert "holds no password" in str(caught.value) and "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("dotted", DOTTED)
 def test_a_bad_value_is_refused_by_key_value_and_what_would_be_valid(given, dotted):
     for bad in BAD[dotted]:

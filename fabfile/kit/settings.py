@@ -66,7 +66,8 @@ class Schema:
         try:
             return self.rules[dotted](value)
         except ValueError as error:
-            raise Invalid(f"{self.key}.{dotted}: {value!r} is not valid: {error}") from None
+            shown = re.sub("//[^/@]*@", "//...@", repr(value))  # a password may be in an address
+            raise Invalid(f"{self.key}.{dotted}: {shown} is not valid: {error}") from None
 
     def _merged(self, defaults, given, path):
         if not isinstance(given, dict):
