@@ -39,6 +39,13 @@ class Lost(Exception):
     """The connection is gone, and why."""
 
 
+class Taken(Lost):
+    """Another program holds the port of this machine."""
+
+    def __init__(self, port):
+        super().__init__(f"port {port} here is taken by {holder(port)}")
+
+
 @task(
     help={
         "port": "Port on your machine; where it is taken, the next free one.",
@@ -107,7 +114,7 @@ class Tunnel:
                         opened = True
                         self.watch(process)
                 except Lost as lost:
-                    if not opened and not is_free(self.port):
+                    if not opened and isinstance(lost, Taken):
                         # Somebody was faster; once it is open, the browser counts on the port.
                         self.port = free_port(self.port, self.c.original_host)
                         continue
@@ -122,7 +129,7 @@ class Tunnel:
         """Run ssh until the block ends; raises Lost where it does not get there."""
         if not is_free(self.port):
             # Where only one of localhost's addresses is taken, ssh would be content with the other.
-            raise Lost(f"port {self.port} here is taken by {holder(self.port)}")
+            raise Taken(self.port)
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as errors:
             mark = Path(folder, "open")
             process = subprocess.Popen(self.words(mark), env=environment, stdin=subprocess.DEVNULL, stderr=errors)
@@ -131,16 +138,15 @@ class Tunnel:
                 errors.seek(0)
                 lines = errors.read().decode(errors="replace").split("\n")
                 said = " ".join(line.strip() for line in lines if line.strip().strip("@"))
-                taken = holder(self.port) if "Address already in use" in said else ""
-                return f"port {self.port} here is taken by {taken}" if taken else said or "no answer any more"
+                return Taken(self.port) if "Address already in use" in said else Lost(said or "no answer any more")
 
             try:
                 while not mark.exists():
                     if process.poll() is not None:
-                        raise Lost(ended())
+                        raise ended()
                     time.sleep(0.05)
                 yield process
-                raise Lost(ended())
+                raise ended()
             finally:
                 process.terminate()
                 process.wait()

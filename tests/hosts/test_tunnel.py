@@ -119,6 +119,7 @@ def test_the_tunnel_logs_in_by_each_way_that_fab_knows(hidden, tunnel, agent, op
     hidden.ssh("cat >>.ssh/authorized_keys; echo root:'a word' | chpasswd", input=locked.with_suffix(".pub").read_text())
     drop_in = "/etc/ssh/sshd_config.d/00-a.conf"
     hidden.ssh(f"printf 'PermitRootLogin yes\\nPasswordAuthentication yes\\n' >{drop_in}; systemctl reload ssh")
+    jump.ssh(f"echo 'PermitOpen {hidden.address}:22' >{drop_in}; systemctl reload ssh")
     config = tmp_path / "config"
     config.write_text(
         f"Host srv\n  HostName {hidden.address}\n  User root\n  IdentityFile {hidden.key}\n"

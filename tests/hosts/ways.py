@@ -80,7 +80,9 @@ class Tunnel:
     def port(self):
         """The port of this machine that leads to Jupyter."""
         assert eventually(lambda: "leads to Jupyter" in self.text or self.process.poll() is not None, 30), self.text
-        return int(re.findall(r"https?://localhost:(\d+)/\S* leads to Jupyter", self.text)[-1])
+        found = re.findall(r"https?://localhost:(\d+)/\S* leads to Jupyter", self.text)
+        assert found, self.text
+        return int(found[-1])
 
     def says(self, words, seconds=30):
         """Wait until it has printed something."""
