@@ -77,7 +77,11 @@ def test(c):
         pytest += ["-m", "not lab"]
     elif HERE_IS_ENOUGH:
         _prepare(TEST_PACKAGES)
-        pytest += ["--numprocesses=2", "--dist=loadfile"]  # they wait a lot; more hosts than that at once would only be slower
+        pytest += [
+            "--numprocesses=2",
+            "--dist=loadfile",
+            "--no-loadscope-reorder",
+        ]  # they wait a lot; more hosts than that at once would only be slower
     else:
         print(f"Left out: tests on servers; {NEED}, or set TEST_HOST=root@SERVER to use yours.", flush=True)
         pytest += ["-m", "not host"]

@@ -17,6 +17,7 @@ REPOSITORY = HERE.parents[1]
 BIN = Path(sys.executable).parent
 TEST_HOST = os.environ.get("TEST_HOST")  # root@server[:port], with TEST_KEY=... if the key is not a usual one
 NUMBERS = itertools.count(1)
+LONGEST_FIRST = ["test_release", "test_full_setup", "test_certs", "test_conda", "test_runner", "test_access", "test_several"]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -27,6 +28,9 @@ def pytest_collection_modifyitems(items):
             item.add_marker("host")
             if {"lab", "layer", "new_host"} & set(item.fixturenames):
                 item.add_marker("lab")
+    # Two workers end together when what takes longest comes first.
+    order = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)) if HERE in item.path.parents else len(order) + 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,20 +95,27 @@ def new_host(lab):
 
 
 @pytest.fixture(scope="session")
-def layer(lab):
-    """Build a host once in a session, and name the layer that `new_host(suite, lower=...)` clones it from."""
-    kept = {}
+def shared(tmp_path_factory):
+    """A folder that all workers of this session share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def layer(lab, shared):
+    """Build a host once in a session, for all its workers; `new_host(suite, lower=...)` clones it from the layer's name."""
 
     def build(suite, name, converge):
-        if (suite, name) not in kept:
-            host = lab.up(f"layer-{os.getpid()}-{next(NUMBERS)}", suite, owner=lab.me())
-            try:
-                converge(host)
-                host.keep(f"{name}-{suite}-{os.getpid()}")
-            finally:
-                host.down()
-            kept[suite, name] = f"{name}-{suite}-{os.getpid()}"
-        return kept[suite, name]
+        kept = f"{name}-{suite}-{lab.session().partition(':')[0]}"
+        with lab.base.locked(shared / f"{kept}.lock"):
+            if not lab.has_layer(kept):
+                host = lab.up(f"layer-{os.getpid()}-{next(NUMBERS)}", suite, owner=lab.session())
+                try:
+                    converge(host)
+                    host.keep(kept)
+                finally:
+                    host.down()
+        return kept
 
     return build
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -100,7 +101,7 @@ def files(host):
 
 
 @pytest.fixture
-def tell(request, layer, full_setup):
+def tell(request, layer, full_setup, shared):
     """Tell the story of a fresh host of a release, the same one to all tests."""
 
     def live(suite):
@@ -108,10 +109,10 @@ def tell(request, layer, full_setup):
             before, foretold, after = files(host), full_setup(host, "--dry"), files(host)
             runs = [full_setup(host), full_setup(host), full_setup(host, "--dry")]
             assert runs[0].status == 0, runs[0].text
-            told.extend([before, foretold, after, *runs])
+            told.write_bytes(pickle.dumps([before, foretold, after, *runs]))
 
-        told = []
-        _stories[suite] = Story(layer(suite, "converged", converge), *told)
+        told = shared / f"story-{suite}"
+        _stories[suite] = Story(layer(suite, "converged", converge), *pickle.loads(told.read_bytes()))
 
     def story(suite):
         if suite not in _stories:

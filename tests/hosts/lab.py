@@ -251,6 +251,11 @@ def down_all(owner=None):
             drop(name)
 
 
+def has_layer(name):
+    """Whether there is a layer of that name."""
+    return name in dict(_layers())
+
+
 def drop(layer):
     """Remove a layer."""
     shutil.rmtree(base.folder() / "layers" / layer, ignore_errors=True)
@@ -279,6 +284,11 @@ def build(suite):
 def me():
     """This process as an owner of hosts."""
     return _owner(os.getpid())
+
+
+def session():
+    """The process of this test session as an owner: with pytest-xdist, the one whose workers these are."""
+    return _owner(os.getppid()) if "PYTEST_XDIST_WORKER" in os.environ else me()
 
 
 def _layers():
