@@ -1,9 +1,12 @@
 """What a developer of remote-jupyter runs: `inv --list`."""
 
 import os
+import re
 import secrets
 import subprocess
 import sys
+import tempfile
+import venv
 from pathlib import Path
 
 from invoke import Collection, Exit, task
@@ -19,6 +22,12 @@ NEED = "booting servers on this machine needs root on Debian or Ubuntu"
 LAB_PACKAGES = ["debian-archive-keyring", "iproute2", "mmdebstrap", "nftables", "openssh-client"]
 LAB_PACKAGES += ["systemd-container"]
 TEST_PACKAGES = [*LAB_PACKAGES, "chromium", "chromium-driver", "libnss3-tools", "pebble", "rsync"]
+
+REQUIREMENTS = """\
+# Every package that remote-jupyter runs and is tested with, at exact versions: the whole closure of what pyproject.toml names.
+# Install with:    pip install --no-deps --require-hashes -r requirements.txt
+# Made anew with:  inv requirements [--upgrade]
+"""
 
 
 @task(name="up", help={"suite": f"a Debian release: {' or '.join(lab.base.SUITES)}"})
@@ -94,6 +103,24 @@ def lint(c):
     sys.exit(subprocess.run([BIN / "ruff", "check", "."], cwd=HERE).returncode)
 
 
+@task(help={"upgrade": "take the newest versions, and not the pinned ones where these still fit"})
+def requirements(c, upgrade=False):
+    """Resolve what pyproject.toml names, for each Python and processor, and pin it in requirements.txt."""
+    target = HERE / "requirements.txt"
+    comments = re.findall(r'^ +"([\w-]+).*", # (.*)$', (HERE / "pyproject.toml").read_text(), re.M)
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        subprocess.run([f"{folder}/bin/pip", "install", "--quiet", "--disable-pip-version-check", "uv"], check=True)
+        resolve = [f"{folder}/bin/uv", "pip", "compile", "--quiet", "--no-header", "--annotation-style=line", f"-o{target}"]
+        resolve += ["--universal", "--python-version=3.10", "--generate-hashes", *(["--upgrade"] if upgrade else [])]
+        inputs = ["--group=apart", "--group=develop", "pyproject.toml"]
+        subprocess.run([*resolve, *inputs], cwd=HERE, check=True, env=os.environ | {"UV_PYTHON_DOWNLOADS": "never"})
+    text = target.read_text()
+    for name, comment in comments:
+        text = re.sub(rf"^{name}==", f"# {comment}\n\\g<0>", text, flags=re.M)
+    target.write_text(REQUIREMENTS + text)
+
+
 @task
 def demo(c):
     """Boot a fresh server and set it up: a Jupyter to look at, on this machine."""
@@ -148,4 +175,4 @@ def _show(host):
 
 
 _lab = Collection("lab", lab_up, lab_ssh, lab_list, lab_down, lab_build)
-namespace = Collection(_lab, test, lint, demo, bench)
+namespace = Collection(_lab, test, lint, requirements, demo, bench)

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from textwrap import dedent
 
@@ -183,7 +183,7 @@ def status(installed, serving, renewal, hosts):
         certificate = x509.load_pem_x509_certificate(installed.encode())
     except ValueError:
         raise ValueError(f"there is no certificate in {CERTIFICATE}; get one: issue-cert") from None
-    left = (certificate.not_valid_after_utc - datetime.now(UTC)).days
+    left = (certificate.not_valid_after_utc - datetime.now(timezone.utc)).days
     server = re.search("^server (.*)", renewal, re.M)
     by_certbot = "\nserved" in f"\n{renewal}"
     if certificate.issuer == certificate.subject:

@@ -15,7 +15,9 @@ from .loaded import ready
 from .render import environment, in_url
 from .rules import absolute_path, boolean, host_name, list_of, number, one_of, text
 
-CONFIG = Path(__file__).resolve().parent.parent / "config"
+PACKAGE = Path(__file__).resolve().parent
+# The wheel has it inside the package, the repository beside it.
+CONFIG = next(folder for folder in (PACKAGE / "config", PACKAGE.parent / "config") if (folder / "defaults.yml").exists())
 
 USER = text(r"[a-z_][a-z0-9_-]{0,30}", "a user name: small letters, digits, - and _, not a digit first, at most 31", empty=False)
 PATH = text(

@@ -1,6 +1,6 @@
 """The certificate and the key that are served: self-signed, certbot's, or the operator's own."""
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 from .kit.plan import Section
@@ -80,7 +80,7 @@ def own_pair(s, hosts):
         raise ValueError(f"tls.key: {s.tls.key} holds no private key in PEM without a passphrase") from None
     if key.public_key() != certificate.public_key():
         raise ValueError(f"tls.key: {s.tls.key} is not the key of {s.tls.certificate}")
-    if certificate.not_valid_after_utc <= datetime.now(UTC):
+    if certificate.not_valid_after_utc <= datetime.now(timezone.utc):
         raise ValueError(f"tls.certificate: {s.tls.certificate} expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
     named = names_of(certificate)
     for host in hosts:

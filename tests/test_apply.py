@@ -368,7 +368,7 @@ def test_a_certificate_is_for_what_is_wanted_and_nothing_else(tmp_path, certific
     assert names.get_values_for_type(x509.DNSName) == ["web.example.org"]
     assert set(names.get_values_for_type(x509.IPAddress)) == set(map(ipaddress.ip_address, ("192.0.2.10", "2001:db8::1")))
     assert made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
-    left = made.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
+    left = made.not_valid_after_utc - datetime.datetime.now(datetime.timezone.utc)
     assert datetime.timedelta(days=89) < left <= datetime.timedelta(days=90)
     key = load_pem_private_key((tmp_path / "a key.pem").read_bytes(), None)
     assert key.public_key() == made.public_key()

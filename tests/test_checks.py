@@ -17,7 +17,7 @@ from fabfile.pair import own_pair
 from fabfile.users import public_keys
 
 GIB = 1 << 20
-NOW = datetime.datetime.now(datetime.UTC)
+NOW = datetime.datetime.now(datetime.timezone.utc)
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIC59LAOpUHriZez1tTVohaUzk6ICnSQTlJlyZaGiWu/G ada@laptop"
 
 

@@ -1,5 +1,9 @@
-"""requirements.txt is installed without a resolver, so this test is what sees that it is complete."""
+"""requirements.txt is installed without a resolver, so these tests are what sees that it is complete."""
 
+import os
+import re
+import subprocess
+import sys
 from importlib.metadata import requires, version
 from pathlib import Path
 
@@ -7,22 +11,46 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LINES = (Path(__file__).parents[1] / "requirements.txt").read_text().splitlines()
-PINNED = [Requirement(line) for line in LINES if line and not line.startswith("#")]
+REPOSITORY = Path(__file__).parents[1]
+TEXT = (REPOSITORY / "requirements.txt").read_text()
+PINNED = [Requirement(line) for line in re.findall(r"^(\w.*) \\$", TEXT, re.M)]
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 KNOWN = {("patchwork", "fabric")}  # patchwork says fabric<3; its helpers run on Fabric 3
 
 
-def is_needed(need):
-    """Whether some supported Python needs it, without extras."""
-    environments = [{"extra": "", "python_version": python} for python in ("3.11", "3.12", "3.13")]
-    return need.marker is None or any(map(need.marker.evaluate, environments))
+def holds(need, python=None):
+    """Return whether *need* is one, on this machine or with another Python, without extras."""
+    more = {"python_version": python, "python_full_version": f"{python}.0"} if python else {}
+    return need.marker is None or need.marker.evaluate({"extra": "", **more})
 
 
-@pytest.mark.parametrize("pin", PINNED, ids=str)
-def test_a_pinned_version_is_installed_and_so_is_all_that_it_needs(pin):
+def pins(need, python):
+    """Return the version that is pinned for *need*."""
+    [pin] = [pin for pin in PINNED if canonicalize_name(pin.name) == canonicalize_name(need.name) and holds(pin, python)]
+    return str(pin.specifier).removeprefix("==")
+
+
+@pytest.mark.parametrize("pin", [pin for pin in PINNED if holds(pin)], ids=str)
+def test_a_pinned_version_is_installed_and_what_it_needs_is_pinned_for_each_python(pin):
     assert str(pin.specifier) == f"=={version(pin.name)}"
-    names = {canonicalize_name(other.name) for other in PINNED}
     for need in map(Requirement, requires(pin.name) or []):
-        if is_needed(need):
-            assert canonicalize_name(need.name) in names
-            assert (pin.name, need.name) in KNOWN or need.specifier.contains(version(need.name))
+        for python in PYTHONS:
+            if holds(pin, python) and holds(need, python):
+                assert (pin.name, need.name) in KNOWN or need.specifier.contains(pins(need, python)), python
+
+
+def test_requirements_name_packages_and_hashes_and_no_place():
+    blocks = re.split(r"^(?=\w)", TEXT, flags=re.M)[1:]
+    assert len(blocks) == len(PINNED) and all("\n    --hash=sha256:" in block for block in blocks)
+    assert "://" not in TEXT and not re.search(r"^-", TEXT, re.M) and str(REPOSITORY) not in TEXT
+
+
+def test_an_empty_environment_takes_requirements_and_lists_the_tasks(tmp_path):
+    def run(*words):
+        done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, env=os.environ | {"PIP_NO_INPUT": "1"})
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    run(sys.executable, "-m", "venv", tmp_path)
+    run(tmp_path / "bin/pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", "requirements.txt")
+    assert re.search(r"^ +full-setup +\w", run(tmp_path / "bin/fab", "--list"), re.M)

@@ -32,7 +32,7 @@ def certificate(names=("127.0.0.1", "localhost"), start=-1, end=30):
     """Return a self-signed certificate for *names*, valid from day *start* to day *end*, and its key, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    day, now = datetime.timedelta(days=1), datetime.datetime.now(datetime.UTC)
+    day, now = datetime.timedelta(days=1), datetime.datetime.now(datetime.timezone.utc)
     general = [x509.IPAddress(ipaddress.ip_address(n)) if n[0].isdigit() else x509.DNSName(n) for n in names]
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
     builder = builder.serial_number(x509.random_serial_number())

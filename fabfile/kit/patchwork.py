@@ -8,13 +8,17 @@ resource can put it into a batch. The helpers do not quote, so quote what is pas
 import sys
 
 import six
-from invoke import Result
+from invoke import Exit, Result
 
 from .quote import Shell
 
 sys.modules.setdefault("invoke.vendor.six", six)
 
-from patchwork import environment, files, transfers  # noqa: E402
+try:
+    from patchwork import environment, files, transfers
+except ModuleNotFoundError:
+    # Its fabric<3 keeps it out of what our distribution requires. Now, before anything is asked of a server.
+    raise Exit("patchwork is missing; get it with: pip install --no-deps patchwork==1.0.1") from None
 
 __all__ = ["environment", "files", "recorded", "transfers"]
 

@@ -4,7 +4,6 @@ import getpass
 import os
 import secrets
 import sys
-import warnings
 from pathlib import Path
 
 
@@ -44,14 +43,9 @@ class Secret:
 
 
 def _scheme(name):
-    with warnings.catch_warnings():
-        # passlib 1.7.4 reads what the standard library and argon2-cffi announce to remove.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        import passlib.hash
+    import passlib.hash
 
-        scheme = getattr(passlib.hash, name)
-        scheme.get_backend()
-        return scheme
+    return getattr(passlib.hash, name)
 
 
 def generated():

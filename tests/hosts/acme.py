@@ -248,7 +248,7 @@ class Gate:
 
 def certify(folder, address):
     """Make an authority and, signed by it, a certificate for an address, in a folder."""
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.datetime.now(datetime.timezone.utc)
 
     def make(common, key, issuer, by, *extensions):
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])

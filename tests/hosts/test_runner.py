@@ -113,7 +113,7 @@ def test_the_log_is_followed_until_ctrl_c(hidden, fab, operator):
     with open(log, "w") as out:
         argv = [BIN / "fab", *core, "logs", "--follow", "--lines=3"]
         env = operator.env(PYTHONUNBUFFERED="1")
-        process = subprocess.Popen(argv, cwd=REPOSITORY, env=env, stdout=out, stderr=out, process_group=0)
+        process = subprocess.Popen(argv, cwd=REPOSITORY, env=env, stdout=out, stderr=out, start_new_session=True)
     try:
         assert eventually(lambda: log.read_text().count("\n") >= 3)
         hidden.ssh("systemctl restart jupyter")

@@ -116,7 +116,7 @@ def tunnel(operator, tmp_path):
             source = subprocess.PIPE if input else subprocess.DEVNULL
             streams = {"stdin": source, "stdout": out, "stderr": out, "text": True}
             # A group of its own, as a terminal would give it.
-            process = subprocess.Popen(argv, cwd=REPOSITORY, env=environment, process_group=0, **streams)
+            process = subprocess.Popen(argv, cwd=REPOSITORY, env=environment, start_new_session=True, **streams)
         if input:
             process.stdin.write(input)
             process.stdin.close()

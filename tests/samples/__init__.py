@@ -1,11 +1,15 @@
 """What probes answer on real hosts, and what the engine is to make of it: one TOML file a case."""
 
-import tomllib
 from pathlib import Path
 
 from fabfile.kit import resources
 from fabfile.kit.quote import Shell
 from fabfile.kit.secret import Secret
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
 
 FOLDER = Path(__file__).parent
 

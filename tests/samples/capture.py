@@ -11,13 +11,12 @@ import itertools
 import json
 import subprocess
 import sys
-import tomllib
 
 from fabfile.kit.quote import sh, words
 from fabfile.kit.shell import PREAMBLE
 from tests.hosts import lab
 
-from . import FOLDER, load
+from . import FOLDER, load, tomllib
 
 INSTALL = "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "
 NUMBERS = itertools.count(1)

@@ -137,8 +137,11 @@ def in_sh(command):
 
 def digest(path):
     """Return the SHA-256 of a file."""
+    total = hashlib.sha256()
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
 
 
 def show(what, have, total):
