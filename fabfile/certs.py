@@ -189,7 +189,7 @@ def status(installed, serving, renewal, hosts):
     if certificate.issuer == certificate.subject:
         issuer = "itself: browsers warn"
     else:
-        issuer = certificate.issuer.rfc4514_string() + (f", by certbot from {server[1]}" if by_certbot else "")
+        issuer = certificate.issuer.rfc4514_string() + (f", by certbot from {server[1]}" if by_certbot and server else "")
     missing = [host for host in hosts if host not in names_of(certificate)]
     yield "issuer", issuer
     yield "names", " ".join(sorted(names_of(certificate))) + (f"   (not {' '.join(missing)})" if missing else "")

@@ -1,5 +1,7 @@
 """Python, with JupyterLab and the classic notebook: Anaconda, Miniconda, Miniforge, or the system's own."""
 
+from typing import Any
+
 from .installers import DISTRIBUTIONS, sources
 from .kit.quote import sh
 from .kit.resources import (
@@ -60,8 +62,8 @@ def install_anaconda(c, s):
     else:
         yield Download(name, files, is_complete(path))
     # Of a file that somebody else made, only its own header tells what it needs.
-    needs = {} if s.python.url else {"disk": distribution.disk, "memory": distribution.memory, "glibc": distribution.glibc}
-    yield CondaPrefix(path, user, name, files, **needs, notify=restart)
+    needs: dict[str, Any] = {"disk": distribution.disk, "memory": distribution.memory, "glibc": distribution.glibc}
+    yield CondaPrefix(path, user, name, files, **({} if s.python.url else needs), notify=restart)
     # A server that cannot reach the installer can ask nobody for the channels' terms either.
     if distribution.channels and not s.python.upload:
         yield ChannelTerms(path, user, distribution.channels, agreement(c, s))

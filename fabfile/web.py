@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar
+from typing import Any
 from urllib import parse, request
 from urllib.error import URLError
 
@@ -67,7 +68,7 @@ def visit(site: Site, password: Secret | None) -> Iterator[Step]:
         missing = next((need for need in needs if need not in browser.found), None)
         try:
             _demand(missing != "session" or password is not None, NO_PASSWORD)
-            _demand(not missing, f"not tried: {FOUND_BY.get(missing)} failed")
+            _demand(not missing, f"not tried: {FOUND_BY.get(missing or '')} failed")
             detail = getattr(browser, name.replace(" ", "_"))()
             ok = True
         except _Symptom as symptom:
@@ -126,22 +127,23 @@ class _Browser:
         _demand(TimeoutError not in kinds, f"{text}; is a firewall in between?", "firewall")
         _demand(ConnectionRefusedError not in kinds, f"{text}; does Apache run?", APACHE if self.found else "install-apache")
         _demand(not failed, text)
-        addresses = ", ".join(dict.fromkeys(info[4][0] for info in infos))
+        addresses = ", ".join(dict.fromkeys(str(info[4][0]) for info in infos))
         return f"{addresses}, port{'s'[: len(ports) - 1]} {' and '.join(map(str, ports.values()))}"
 
     def certificate(self):
-        leaf = re.search("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", self.site.certificate, re.DOTALL)
+        found = re.search("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", self.site.certificate, re.DOTALL)
+        leaf = found.group() if found else ""
         anything, installed = ssl.create_default_context(), ssl.create_default_context()
         anything.check_hostname, anything.verify_mode = False, ssl.CERT_NONE
         try:
-            installed.load_verify_locations(cadata=leaf.group())
-        except (AttributeError, ssl.SSLError):
+            installed.load_verify_locations(cadata=leaf)
+        except (ValueError, ssl.SSLError):
             raise _Symptom("the installed certificate is missing or damaged", CERT) from None
         # It is trusted even where its authority is unknown here, for SSH told what to expect.
         installed.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
         try:
             with self.connect(anything) as stream:
-                both = stream.getpeercert(binary_form=True), ssl.PEM_cert_to_DER_cert(leaf.group())
+                both = stream.getpeercert(binary_form=True), ssl.PEM_cert_to_DER_cert(leaf)
             served, expected = (hashlib.sha256(der).hexdigest() for der in both)
             text = f"another certificate is served (SHA-256 {served[:16]}…) than is installed ({expected[:16]}…)"
             _demand(served == expected, f"{text}; was Apache reloaded?", APACHE)
@@ -283,7 +285,7 @@ class _Browser:
 
         asked = request.Request(f"{self.origin}{self.base}{path}")
         self.cookies.add_cookie_header(asked)
-        headers = {"origin": origin or self.origin, "host": self.netloc, "cookie": asked.get_header("Cookie")}
+        headers: dict[str, Any] = {"origin": origin or self.origin, "host": self.netloc, "cookie": asked.get_header("Cookie")}
         try:
             stream = self.connect(self.tls)
             line = websocket.create_connection(f"wss{asked.full_url[5:]}", socket=stream, redirect_limit=0, **headers)

@@ -160,9 +160,10 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
     def vouched_for(self, signed):
         """Return whether an authority of known_hosts has signed this certificate; raises Unreachable where it does not fit."""
         from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_identity
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, SSHCertificate, load_ssh_public_identity
 
         certificate = load_ssh_public_identity(f"{signed.key_type} {base64.b64encode(signed.key_blob).decode()}".encode())
+        assert isinstance(certificate, SSHCertificate)
         authority = certificate.signature_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
         signer, name = base64.b64decode(authority.split()[1]), self.host.partition("]")[0].strip("[").encode()
         if signer in self.marked("@revoked"):

@@ -8,7 +8,7 @@ from .errors import ConnectionLost, Problem
 from .guard import ARMED, DISARM, LEFT, NOW, Login
 from .quote import sh
 from .report import CHANGED, FAILED, OK, UNKNOWN, WARNING, WOULD, Progress, indented
-from .resources.base import CANNOT_KNOW, STATE, Handler
+from .resources.base import CANNOT_KNOW, STATE, Handler, Resource
 from .shell import Answer
 
 GO_ON = "Mend that and run the same command again: it takes up where this one ended."
@@ -34,7 +34,7 @@ class Item:
     """A resource, the task that yielded it, and what was seen of it last (None: cannot be known yet)."""
 
     task: str
-    resource: object
+    resource: Resource
     seen: dict | None = None
     done: bool = False
 

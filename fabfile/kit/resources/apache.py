@@ -142,14 +142,15 @@ class ApacheInclude(Resource):
 
     def parse(self, output):
         parts = output.split("\0")[:-1]
-        seen = {"files": {}, "enabled": "no"}
+        files, enabled = {}, "no"
         for name, path, stat, text in zip(*(parts[n::4] for n in range(4)), strict=True):
             if name == f"sites-enabled/{self.site}.conf":
-                seen["enabled"] = path
-            seen["files"][path] = (stat, text)
-        is_in = [path for path, (_, text) in seen["files"].items() if text != self.without(text)]
-        wanted = [seen["enabled"]] if self.site else []
-        return {**seen, "wanted": wanted, "state": "as wanted" if is_in == wanted else f"included in {is_in or 'none'}"}
+                enabled = path
+            files[path] = (stat, text)
+        is_in = [path for path, (_, text) in files.items() if text != self.without(text)]
+        wanted = [enabled] if self.site else []
+        state = "as wanted" if is_in == wanted else f"included in {is_in or 'none'}"
+        return {"files": files, "enabled": enabled, "wanted": wanted, "state": state}
 
     def without(self, text):
         """Return *text* without our line."""

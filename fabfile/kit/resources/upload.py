@@ -9,6 +9,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fabric import Connection
 from paramiko import SSHException
 
 from ..errors import ConnectionLost, Problem
@@ -22,7 +23,7 @@ _lock = threading.Lock()  # several hosts need one download
 class Upload(Download):
     """Like `Download`, but by way of the operator's machine and the *connection*; both ways are taken up where they stopped."""
 
-    connection: object = field(kw_only=True, compare=False, repr=False)
+    connection: Connection = field(kw_only=True, compare=False, repr=False)
 
     def probe(self):
         return super().probe() + '\necho "sum $sum"\n'
