@@ -11,7 +11,7 @@ from pathlib import Path
 
 from invoke import Collection, Exit, task
 
-from tests.hosts import lab
+from tests.hosts import lab, pythons
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
@@ -78,29 +78,30 @@ def lab_build(c):
 
 
 @task
+def lint(c):
+    """Check style, types, and all shell, that which the resources generate included."""
+    checks = ["ruff check .", "ruff format --check .", "mypy", "python -m tests.shell_texts"]
+    running = [subprocess.Popen([str(BIN / words[0]), *words[1:]], cwd=HERE) for words in map(str.split, checks)]
+    if any([check.wait() for check in running]):
+        raise Exit("Mend what is named above.", 1)
+
+
+@task(pre=[lint])
 def test(c):
-    """Run every test that this machine can run; TEST_HOST=root@... takes that server instead of the lab."""
+    """Lint, and run every test that this machine can run; TEST_HOST=root@... takes that server instead of the lab."""
     pytest = [sys.executable, "-m", "pytest"]
     if os.environ.get("TEST_HOST"):
         print("Left out: tests that boot hosts of their own; to run these, unset TEST_HOST.", flush=True)
         pytest += ["-m", "not lab"]
     elif HERE_IS_ENOUGH:
         _prepare(TEST_PACKAGES)
-        pytest += [
-            "--numprocesses=2",
-            "--dist=loadfile",
-            "--no-loadscope-reorder",
-        ]  # they wait a lot; more hosts than that at once would only be slower
+        print(f"The wheel is tried {pythons.told()}.", flush=True)
+        # They wait a lot; more hosts than two at once would only be slower.
+        pytest += ["--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder"]
     else:
         print(f"Left out: tests on servers; {NEED}, or set TEST_HOST=root@SERVER to use yours.", flush=True)
         pytest += ["-m", "not host"]
     sys.exit(subprocess.run(pytest, cwd=HERE).returncode)
-
-
-@task
-def lint(c):
-    """Check style and common mistakes."""
-    sys.exit(subprocess.run([BIN / "ruff", "check", "."], cwd=HERE).returncode)
 
 
 @task(help={"upgrade": "take the newest versions, and not the pinned ones where these still fit"})

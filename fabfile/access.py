@@ -9,7 +9,8 @@ from .options import apache, setup
 def without_apache(s):
     """Yield what takes Jupyter away from Apache, which stops where it has nothing else to serve."""
     mine = f"{PARTS}/{s.jupyter.name}.inc"
-    yield Check("other Jupyters", sh("for f in {}/*.inc; do [ ! -e $f ] || [ $f = {} ] || echo $f; done", PARTS, mine), others)
+    found = sh('for f in {}/*.inc; do [ ! -e "$f" ] || [ "$f" = {} ] || echo "$f"; done', PARTS, mine)
+    yield Check("other Jupyters", found, others)
     yield ApacheInclude("", f"{PARTS}/*.inc", notify=apache.reload)
     yield Withdrawn(mine, notify=apache.reload)
     for path in (SITE, TLS):

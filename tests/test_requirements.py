@@ -11,10 +11,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from .hosts import pythons
+
 REPOSITORY = Path(__file__).parents[1]
 TEXT = (REPOSITORY / "requirements.txt").read_text()
 PINNED = [Requirement(line) for line in re.findall(r"^(\w.*) \\$", TEXT, re.M)]
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 KNOWN = {("patchwork", "fabric")}  # patchwork says fabric<3; its helpers run on Fabric 3
 
 
@@ -34,7 +35,7 @@ def pins(need, python):
 def test_a_pinned_version_is_installed_and_what_it_needs_is_pinned_for_each_python(pin):
     assert str(pin.specifier) == f"=={version(pin.name)}"
     for need in map(Requirement, requires(pin.name) or []):
-        for python in PYTHONS:
+        for python in pythons.VERSIONS:
             if holds(pin, python) and holds(need, python):
                 assert (pin.name, need.name) in KNOWN or need.specifier.contains(pins(need, python)), python
 

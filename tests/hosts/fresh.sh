@@ -1,3 +1,4 @@
+#!/bin/sh
 # The job of full-setup as one plain script, to compare with; it converges nothing and checks nothing.
 set -e
 export DEBIAN_FRONTEND=noninteractive

@@ -56,6 +56,7 @@ if [ "$(payload | md5sum | cut -d' ' -f1)" != @MD5@ ]; then
     echo 'WARNING: md5sum mismatch of tar archive' >&2
 fi
 # Where the tests want to look at it, or to kill it, it waits.
+# shellcheck disable=SC2194  # the tests put numbers in
 at() { case " @GATES@ " in *" $1 "*) until [ -e /run/go ]; do sleep 0.1; done;; esac; }
 
 [ "$(id -u)" = 0 ] || touch "$PREFIX/.nonadmin"
@@ -80,11 +81,12 @@ grep -rlI @PLACEHOLDER@ "$PREFIX/bin" "$PREFIX/share/jupyter" "$PREFIX/pyvenv.cf
 at 13
 printf 'Preparing transaction: ...working... done\nExecuting transaction: ...working... done\n'
 cp "$PREFIX"/pkgs/meta/* "$PREFIX/conda-meta/"
-ls "$PREFIX/pkgs/meta" | sed 's/^/+/' >"$PREFIX/conda-meta/history"
+for meta in "$PREFIX"/pkgs/meta/*; do echo "+${meta##*/}"; done >"$PREFIX/conda-meta/history"
 rm -rf "$PREFIX/pkgs/meta" "$PREFIX/install_tmp" "$PREFIX/preconda.tar.bz2" "$PREFIX/postconda.tar.bz2"
 at 15
 rm -f "$PREFIX/.messages.txt"
 mkdir -p "$HOME/.conda" && echo "$PREFIX" >>"$HOME/.conda/environments.txt"
 echo 'installation finished.'
 exit 0
+# shellcheck disable=SC2317  # the archive follows
 @@END_HEADER@@

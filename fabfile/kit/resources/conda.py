@@ -15,7 +15,7 @@ RECORDS = "/var/lib/remote-jupyter/conda"
 
 # An installer that was killed leaves a bin/conda that answers, so nothing less than all of this is a whole installation.
 # The first line of bin/conda says for which place it was made.
-COMPLETE = Shell("""complete() (
+COMPLETE = Shell("""is_whole() (
         cd "$1" 2>/dev/null && [ -s conda-meta/history ] || exit 1
         for left in install_tmp preconda.tar.bz2 postconda.tar.bz2 .messages.txt; do [ ! -e $left ] || exit 1; done
         for name in conda python; do
@@ -42,7 +42,7 @@ HALF = Shell("""half() (
 
 def is_complete(path):
     """Return a shell command that succeeds where a whole conda is at *path*."""
-    return sh("{ {} complete {}; }", COMPLETE, path)
+    return sh("{ {} is_whole {}; }", COMPLETE, path)
 
 
 def record(path):
@@ -76,7 +76,7 @@ class CondaPrefix(Resource):
             if [ -L "$p" ]; then echo 'state a symbolic link'; exit 0
             elif [ ! -e "$p" ]; then echo state absent
             elif [ ! -d "$p" ]; then echo 'state a file'; exit 0
-            elif complete "$p"; then echo "state $(stat -c %U "$p")"; exit 0
+            elif is_whole "$p"; then echo "state $(stat -c %U "$p")"; exit 0
             elif half "$p"; then echo state unfinished
             elif [ -z "$(ls -A "$p")" ] && [ "$(stat -c %U "$p")" = "$user" ]; then echo state empty
             elif [ -d "$p/conda-meta" ]; then echo 'state a conda that is not whole'; exit 0
@@ -149,7 +149,7 @@ class CondaPrefix(Resource):
             p={} user={} record={}
             {} {} {}
             made() { stat -c %i "$p" >"$record"; }
-            if complete "$p"; then made; exit 0; fi
+            if is_whole "$p"; then made; exit 0; fi
             unset TMPDIR; umask 022; cd "$HOME"
             if [ -e "$p" ] && [ -n "$(ls -A "$p")" ]; then
                 half "$p" || { echo "there is something else at $p now; it is left alone" >&2; exit 1; }
@@ -164,7 +164,7 @@ class CondaPrefix(Resource):
             printf '%s  %s\\n' "$sum" "$file" | sha256sum --check --quiet - >&2 ||
                 { echo "the installer $file is not what it was; remove it, and run this again" >&2; exit 1; }
             bash "$file" -b $update -p "$p"
-            complete "$p" || { echo "the installer ended well, and $p is not whole" >&2; exit 1; }
+            is_whole "$p" || { echo "the installer ended well, and $p is not whole" >&2; exit 1; }
             root=$("$p/bin/conda" info --json | sed -n 's/.*"root_prefix": *"\\([^"]*\\)".*/\\1/p')
             [ "$root" -ef "$p" ] || { echo "the conda at $p says that it is at ${root:-no place}" >&2; exit 1; }
             made

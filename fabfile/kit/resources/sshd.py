@@ -36,7 +36,7 @@ class SshdSettings(Resource):
             """
             command -v sshd >/dev/null || exit {}
             mkdir -p -m 0755 /run/sshd
-            sshd -T -C user={},host=localhost,addr=${SSH_CONNECTION%% *} 2>&1; :
+            sshd -T -C user={},host=localhost,addr="${SSH_CONNECTION%% *}" 2>&1; :
             """,
             CANNOT_KNOW,
             self.user,
@@ -59,7 +59,7 @@ class SshdSettings(Resource):
         # The drop-in comes before this in the plan; what is not in force by then never will be.
         return sh(
             """
-            now=$(sshd -T -C user={},host=localhost,addr=${SSH_CONNECTION%% *})
+            now=$(sshd -T -C user={},host=localhost,addr="${SSH_CONNECTION%% *}")
             for setting in {}; do
                 printf '%s\\n' "$now" | grep -qxiF "$setting" && continue
                 echo "sshd does not take up: $setting; another line comes first," \\

@@ -37,14 +37,14 @@ def as_unit(name, script, user="root"):
         if at_work; then
             follow
             while at_work; do sleep 0.5; done
-            kill $tail
+            kill "$tail"
         fi
         : >"$log"
         follow
         start --wait /bin/sh -ec {} && s=0 || s=$?
-        sleep 0.3; kill $tail 2>/dev/null
-        [ $s = 0 ] || grep -v '^[dp][lm]status:' "$log" | tail -n 15 >&2
-        exit $s
+        sleep 0.3; kill "$tail" 2>/dev/null
+        [ "$s" = 0 ] || grep -v '^[dp][lm]status:' "$log" | tail -n 15 >&2
+        exit "$s"
         """,
         *(name, f"{STATE}/{name}.log", user, START, as_argument(script)),
     )

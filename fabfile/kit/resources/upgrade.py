@@ -31,11 +31,11 @@ class Upgraded(Resource):
         return sh(
             """
             last=$(stat -c %Y /var/lib/apt/lists/partial 2>/dev/null || echo 0)
-            [ $(($(date +%s) - last)) -lt {} ] && ls /var/lib/apt/lists | grep -q Packages && echo fresh || echo old
+            [ $(($(date +%s) - last)) -lt {} ] && find /var/lib/apt/lists -name '*Packages*' | grep -q . && echo fresh || echo old
             apt-get -s -o Debug::NoLocking=1 dist-upgrade 2>/dev/null | sed -n 's/^Inst \\([^ ]*\\).*/upgrade \\1/p'
             apt-get -s -o Debug::NoLocking=1 autoremove 2>/dev/null | sed -n 's/^Remv \\([^ ]*\\).*/remove \\1/p'
             apt-mark showhold | sed 's/^/held /'
-            ls /etc/apt/apt.conf.d/*.ucf-old /etc/apt/apt.conf.d/*.ucf-dist 2>/dev/null | sed 's/^/left /'; :
+            for f in /etc/apt/apt.conf.d/*.ucf-old /etc/apt/apt.conf.d/*.ucf-dist; do [ ! -e "$f" ] || echo "left $f"; done
             """,
             self.fresh,
         )
@@ -99,11 +99,13 @@ class NewRelease(Resource):
         # Whatever ends this in the middle, the sources name the new release already, and the next run goes on.
         script = sh(
             """
-            files=$(ls /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null || :)
+            for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
+                [ ! -e "$f" ] || set -- "$@" "$f"
+            done
             backup={} unfinished={}
-            [ -e "$unfinished" ] || tar -cf "$backup" $files
+            [ -e "$unfinished" ] || tar -cf "$backup" "$@"
             touch "$unfinished"
-            for f in $files; do sed -i -E {} "$f"; done
+            for f; do sed -i -E {} "$f"; done
             apt update || { tar -xf "$backup" -C /; rm "$unfinished"; exit 1; }
             apt -o APT::Status-Fd=1 --yes --without-new-pkgs upgrade
             apt -o APT::Status-Fd=1 --yes full-upgrade

@@ -112,7 +112,7 @@ class User(Resource):
             # A group of this name may be left from a user who was removed.
             script += sh("getent group {} >/dev/null && own='-g' || own='-U'\n", self.name)
             script += sh(
-                "if [ $own = -g ]; then useradd -m -c {} -d {} -s {} -g {} {}; ",
+                'if [ "$own" = -g ]; then useradd -m -c {} -d {} -s {} -g {} {}; ',
                 MADE,
                 self.home,
                 self.shell or "/bin/bash",
@@ -299,7 +299,7 @@ class NoUser(Resource):
         text = """
             name={}
             getent passwd "$name" || exit 0
-            ps -o comm= -u "$name" 2>/dev/null | grep -vxE 'systemd|\\(sd-pam\\)|dbus-daemon|sshd|sshd-session' | sort -u
+            ps -o comm= -u "$name" 2>/dev/null | sed -E '/^(systemd|\\(sd-pam\\)|dbus-daemon|sshd|sshd-session)$/d' | sort -u
             :
         """
         return sh(text, self.name)
