@@ -175,11 +175,11 @@ def operator(tmp_path):
 def fab(operator):
     """Run `fab` as the operator, on one host, several or none: `fab(host, "harden-ssh", "--dry")`."""
 
-    def run(host, *words, env=None, check=True, input=None, timeout=900, cwd=REPOSITORY):
+    def run(host, *words, env=None, check=True, input=None, timeout=900, cwd=REPOSITORY, program=BIN / "fab"):
         hosts = [host] if not isinstance(host, list | tuple) else host
         where = ["-H", ",".join(one.string for one in hosts)] if host else []
         keys = ["-i", hosts[0].key] if host and hosts[0].key else []
-        argv = [str(word) for word in (BIN / "fab", *where, *keys, *words)]
+        argv = [str(word) for word in (program, *where, *keys, *words)]
         source = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
         environment = operator.env(**(env or {}))
         done = subprocess.run(argv, cwd=cwd, env=environment, timeout=timeout, capture_output=True, text=True, **source)
