@@ -1,5 +1,6 @@
 """requirements.txt is installed without a resolver, so these tests are what sees that it is complete."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from .hosts import pythons
+from .samples import tomllib
 
 REPOSITORY = Path(__file__).parents[1]
 TEXT = (REPOSITORY / "requirements.txt").read_text()
@@ -38,6 +40,13 @@ def test_a_pinned_version_is_installed_and_what_it_needs_is_pinned_for_each_pyth
         for python in pythons.VERSIONS:
             if holds(pin, python) and holds(need, python):
                 assert (pin.name, need.name) in KNOWN or need.specifier.contains(pins(need, python)), python
+
+
+def test_what_the_distribution_needs_is_pinned():
+    asked = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    groups = [asked["project"]["dependencies"], *asked["dependency-groups"].values()]
+    for need in map(Requirement, itertools.chain(*groups)):
+        assert all(need.specifier.contains(pins(need, python)) for python in pythons.VERSIONS), need
 
 
 def test_requirements_name_packages_and_hashes_and_no_place():
