@@ -24,7 +24,7 @@ from .samples import load, samples
 
 REPOSITORY = Path(__file__).parents[1]
 SCRIPTS = [REPOSITORY / ".ci/run", *sorted((REPOSITORY / "tests/hosts").glob("*.sh"))]
-WAYS = [  # between them they meet each branch of a task that yields something
+WAYS = [  # the ways to Jupyter, and between them what changes most
     {},
     {"jupyter.access": "tunnel", "jupyter.runner": "tmux", "python.distribution": "venv", "python.update": "yes"},
     {"jupyter.access": "direct", "python.distribution": "miniforge", "python.upload": "yes", "user.sudo": "no"},
