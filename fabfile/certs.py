@@ -23,6 +23,7 @@ from .kit.resources import (
     Handler,
     NoLineage,
     Package,
+    Renewal,
     RenewedCertificate,
     SelfSigned,
     Service,
@@ -51,6 +52,7 @@ def issue_cert(c, s):
         yield Flush()
         yield ChallengeProbe(certificate)
         yield certificate
+        yield Renewal(LINEAGE)
 
 
 @setup(**ACME)

@@ -1,10 +1,12 @@
 """The certificate and the key that are served: self-signed, certbot's, or the operator's own."""
 
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from .kit.plan import Section
-from .kit.resources import CertificateCopy, Directory, File, Handler, Package, SelfSigned
+from .kit.quote import sh
+from .kit.resources import CertificateCopy, Check, Directory, File, Handler, Package, SelfSigned
 from .options import apache, login_user, names
 
 FOLDER = "/etc/remote-jupyter/tls"
@@ -30,6 +32,7 @@ def pair(c, s):
     else:
         yield SelfSigned(CERTIFICATE, KEY, names(c, s), s.tls.days, notify=taken_up(s))
     if s.jupyter.access == "direct":
+        yield only_jupyter(s)
         yield login_user(s)
         yield Directory(FOR_JUPYTER, group=s.user.name, mode="0750")
         yield for_jupyter(s)
@@ -44,6 +47,24 @@ def certbots(s):
 def for_jupyter(s):
     """Return the copy that Jupyter itself reads, anew for each connection."""
     return CertificateCopy(FOR_JUPYTER, CERTIFICATE, KEY, s.user.name, "0640")
+
+
+def only_jupyter(s):
+    """Return the check that no other user's Jupyter has `direct` access, which is for one on a server."""
+    return Check("owner of Jupyter's key", sh("stat -c %G {} 2>/dev/null; :", FOR_JUPYTER), key_judge(s.user.name))
+
+
+@cache
+def key_judge(user):
+    """Return a judge of whose key it is: one of another user's is neither replaced nor removed."""
+
+    def judge(output):
+        other = output.strip()
+        if other in ("", "UNKNOWN", user):
+            return "", ""
+        return f"it is {other}'s Jupyter's; for several on one server: jupyter.access apache, or tunnel, for all of them", ""
+
+    return judge
 
 
 def taken_up(s):
