@@ -2,7 +2,6 @@
 
 from .apache import ACME_SITE, PARTS, SITE, TLS
 from .certs import HOOK
-from .kit.plan import Flush
 from .kit.quote import sh
 from .kit.resources import ApacheInclude, ApacheOff, Check, NoCopy, Renewal, Withdrawn
 from .options import apache, open_ports, setup
@@ -22,7 +21,6 @@ def without_apache(s):
 def without_direct(s):
     """Yield what takes the key away from Jupyter."""
     yield only_jupyter(s)
-    yield Flush()  # Jupyter reads its copy until it is restarted
     yield NoCopy(FOR_JUPYTER)
 
 

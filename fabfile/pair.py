@@ -77,8 +77,8 @@ def taken_up(s):
 def own_pair(s, hosts):
     """Return the operator's certificate (with its chain) and key, as PEM.
 
-    Raises ValueError where a file cannot be read, the two do not belong together, the certificate has expired, or it does
-    not name each of *hosts*.
+    Raises ValueError where a file cannot be read, the two do not belong together, the certificate has expired or is not valid
+    yet, or it does not name each of *hosts*.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -101,7 +101,10 @@ def own_pair(s, hosts):
         raise ValueError(f"tls.key: {s.tls.key} holds no private key in PEM without a passphrase") from None
     if key.public_key() != certificate.public_key():
         raise ValueError(f"tls.key: {s.tls.key} is not the key of {s.tls.certificate}")
-    if certificate.not_valid_after_utc <= datetime.now(UTC):
+    now = datetime.now(UTC)
+    if certificate.not_valid_before_utc > now:
+        raise ValueError(f"tls.certificate: {s.tls.certificate} is valid from {certificate.not_valid_before_utc:%Y-%m-%d} on")
+    if certificate.not_valid_after_utc <= now:
         raise ValueError(f"tls.certificate: {s.tls.certificate} expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
     named = names_of(certificate)
     for host in hosts:

@@ -19,7 +19,7 @@ pytest_plugins = ["tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faul
 
 COPY = "/etc/remote-jupyter/jupyter-tls"
 ACME_SITE = "Withdrawn /etc/apache2/sites-available/remote-jupyter-acme.conf"
-CONFIG = {"File /home/jupyter/.jupyter/jupyter_server_config.py", "restart jupyter"}
+CONFIG = {"File /home/jupyter/.jupyter/jupyter_server_config.py", "LoadedSettings jupyter"}
 NO_APACHE = "apt-get purge -qy 'apache2*' >/dev/null && rm -rf /etc/apache2 /var/www /var/log/apache2"
 _sites = {}
 
