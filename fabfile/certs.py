@@ -90,7 +90,8 @@ def acme(c, s):
     """Return certbot's certificate; raises ValueError where the names cannot be in one."""
     for name in names(c, s):
         if is_address(name):
-            raise ValueError(f"tls.domain: {name} is an address; Debian's certbot gets certificates for DNS names only")
+            instead = "give a name that leads there, or tls.issuer self-signed or own"
+            raise ValueError(f"tls.domain: {name} is an address; Debian's certbot gets certificates for names only; {instead}")
         if "." not in name:
             raise ValueError(f"tls.domain: {name} is no full DNS name, such as an issuer gives certificates for")
     staging = "" if s.tls.staging else rehearsal(s)
