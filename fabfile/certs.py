@@ -87,7 +87,9 @@ def by_certbot(s):
 
 
 def acme(c, s):
-    """Return certbot's certificate; raises ValueError where the names cannot be in one."""
+    """Return certbot's certificate; raises ValueError where the names cannot be in one, or nobody could serve it."""
+    if s.jupyter.access == "tunnel":
+        raise ValueError("tls.issuer: letsencrypt is for jupyter.access apache or direct; a tunnel needs no certificate")
     for name in names(c, s):
         if is_address(name):
             instead = "give a name that leads there, or tls.issuer self-signed or own"
