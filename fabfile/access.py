@@ -1,23 +1,33 @@
 """What each access mode opens, and how that is closed again when another one is chosen."""
 
-from .apache import PARTS, SITE, TLS
+from .apache import ACME_SITE, PARTS, SITE, TLS
+from .certs import HOOK
 from .kit.quote import sh
-from .kit.resources import ApacheInclude, ApacheOff, Check, Withdrawn
-from .options import apache, setup
+from .kit.resources import ApacheInclude, ApacheOff, Check, NoCopy, Renewal, Withdrawn
+from .options import apache, open_ports, setup
+from .pair import FOR_JUPYTER, LINEAGE, only_jupyter
 
 
 def without_apache(s):
-    """Yield what takes Jupyter away from Apache, which stops where it has nothing else to serve."""
+    """Yield what takes Jupyter away from Apache."""
     mine = f"{PARTS}/{s.jupyter.name}.inc"
     found = sh('for f in {}/*.inc; do [ ! -e "$f" ] || [ "$f" = {} ] || echo "$f"; done', PARTS, mine)
     yield Check("other Jupyters", found, others)
     yield ApacheInclude("", f"{PARTS}/*.inc", notify=apache.reload)
     yield Withdrawn(mine, notify=apache.reload)
     for path in (SITE, TLS):
-        yield Withdrawn(path, links=(path.replace("-available", "-enabled"),), notify=apache.reload)
-    # With `direct` access Apache may still answer an issuer's challenges.
-    if s.jupyter.access != "direct" or s.tls.issuer != "letsencrypt":
-        yield ApacheOff()
+        yield switched_off(path)
+
+
+def without_direct(s):
+    """Yield what takes the key away from Jupyter."""
+    yield only_jupyter(s)
+    yield NoCopy(FOR_JUPYTER)
+
+
+def switched_off(path):
+    """Return what takes away a site or a configuration of ours, and the link that enables it."""
+    return Withdrawn(path, links=(path.replace("-available", "-enabled"),), notify=apache.reload)
 
 
 def others(output):
@@ -27,7 +37,7 @@ def others(output):
 
 
 # What is made only for one access mode, and is gone in the others. The firewall's rules follow from `open_ports`.
-CLOSING = {"apache": without_apache}
+CLOSING = {"apache": without_apache, "direct": without_direct}
 
 
 @setup()
@@ -36,3 +46,10 @@ def close_other_access(c, s):
     for access, closing in CLOSING.items():
         if access != s.jupyter.access:
             yield from closing(s)
+    if s.jupyter.access != "direct" or s.tls.issuer != "letsencrypt":
+        yield switched_off(ACME_SITE)
+    if 80 not in open_ports(s):
+        # Nobody can answer an issuer: certbot keeps its certificate, and would fail twice a day.
+        yield Withdrawn(HOOK)
+        yield Renewal(LINEAGE, by_timer=False)
+        yield ApacheOff()

@@ -21,6 +21,7 @@ from .pair import CERTIFICATE, KEY, pair
 
 PARTS = "/etc/apache2/remote-jupyter"  # one file for each Jupyter of the server
 SITE, TLS = "/etc/apache2/sites-available/jupyter.conf", "/etc/apache2/conf-available/zz-remote-jupyter-tls.conf"
+ACME_SITE = "/etc/apache2/sites-available/remote-jupyter-acme.conf"
 
 
 @setup()
@@ -58,10 +59,10 @@ def configure_apache(c, s):
         yield ApacheInclude(s.apache.site, f"{PARTS}/*.inc", notify=apache.reload)
         return
     yield from pair(c, s)
-    yield File(TLS, render("apache-tls.conf.j2", profile=s.tls.profile), notify=apache.reload)
+    yield File(TLS, render("apache-tls.conf.j2"), notify=apache.reload)
     yield ApacheConf("zz-remote-jupyter-tls", notify=apache.reload)
     own = {"names": mine, "hosts": hosts_pattern(mine), "parts": f"{PARTS}/*.inc"}
-    site = render("apache-site.conf.j2", **own, certificate=CERTIFICATE, key=KEY)
+    site = render("apache-site.conf.j2", **own, certificate=CERTIFICATE, key=KEY, profile=s.tls.profile)
     yield File(SITE, site, check=CONFIGTEST, notify=apache.reload)
     yield ApacheSite("jupyter", notify=apache.reload)
     yield ServedCertificate(mine[0], CERTIFICATE)
@@ -75,7 +76,7 @@ def answer_challenges(c, s):
     yield from install_apache.body(c, s)
     yield ApacheModule("rewrite", notify=apache.reload)
     site = render("acme-site.conf.j2", names=names(c, s), port=s.jupyter.port)
-    yield File("/etc/apache2/sites-available/remote-jupyter-acme.conf", site, check=CONFIGTEST, notify=apache.reload)
+    yield File(ACME_SITE, site, check=CONFIGTEST, notify=apache.reload)
     yield ApacheSite("remote-jupyter-acme", notify=apache.reload)
 
 

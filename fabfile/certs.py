@@ -23,6 +23,7 @@ from .kit.resources import (
     Handler,
     NoLineage,
     Package,
+    Renewal,
     RenewedCertificate,
     SelfSigned,
     Service,
@@ -51,6 +52,7 @@ def issue_cert(c, s):
         yield Flush()
         yield ChallengeProbe(certificate)
         yield certificate
+        yield Renewal(LINEAGE)
 
 
 @setup(**ACME)
@@ -85,10 +87,13 @@ def by_certbot(s):
 
 
 def acme(c, s):
-    """Return certbot's certificate; raises ValueError where the names cannot be in one."""
+    """Return certbot's certificate; raises ValueError where the names cannot be in one, or nobody could serve it."""
+    if s.jupyter.access == "tunnel":
+        raise ValueError("tls.issuer: letsencrypt is for jupyter.access apache or direct; a tunnel needs no certificate")
     for name in names(c, s):
         if is_address(name):
-            raise ValueError(f"tls.domain: {name} is an address; Debian's certbot gets certificates for DNS names only")
+            instead = "give a name that leads there, or tls.issuer self-signed or own"
+            raise ValueError(f"tls.domain: {name} is an address; Debian's certbot gets certificates for names only; {instead}")
         if "." not in name:
             raise ValueError(f"tls.domain: {name} is no full DNS name, such as an issuer gives certificates for")
     staging = "" if s.tls.staging else rehearsal(s)

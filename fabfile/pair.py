@@ -1,10 +1,12 @@
 """The certificate and the key that are served: self-signed, certbot's, or the operator's own."""
 
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 
 from .kit.plan import Section
-from .kit.resources import CertificateCopy, Directory, File, Handler, Package, SelfSigned
+from .kit.quote import sh
+from .kit.resources import CertificateCopy, Check, Directory, File, Handler, Package, SelfSigned
 from .options import apache, login_user, names
 
 FOLDER = "/etc/remote-jupyter/tls"
@@ -30,6 +32,7 @@ def pair(c, s):
     else:
         yield SelfSigned(CERTIFICATE, KEY, names(c, s), s.tls.days, notify=taken_up(s))
     if s.jupyter.access == "direct":
+        yield only_jupyter(s)
         yield login_user(s)
         yield Directory(FOR_JUPYTER, group=s.user.name, mode="0750")
         yield for_jupyter(s)
@@ -46,6 +49,24 @@ def for_jupyter(s):
     return CertificateCopy(FOR_JUPYTER, CERTIFICATE, KEY, s.user.name, "0640")
 
 
+def only_jupyter(s):
+    """Return the check that no other user's Jupyter has `direct` access, which is for one on a server."""
+    return Check("owner of Jupyter's key", sh("stat -c %G {} 2>/dev/null; :", FOR_JUPYTER), key_judge(s.user.name))
+
+
+@cache
+def key_judge(user):
+    """Return a judge of whose key it is: one of another user's is neither replaced nor removed."""
+
+    def judge(output):
+        other = output.strip()
+        if other in ("", "UNKNOWN", user):
+            return "", ""
+        return f"it is {other}'s Jupyter's; for several on one server: jupyter.access apache, or tunnel, for all of them", ""
+
+    return judge
+
+
 def taken_up(s):
     """Return the handler after which a new certificate is served, without a restart."""
     if s.jupyter.access == "direct":
@@ -56,8 +77,8 @@ def taken_up(s):
 def own_pair(s, hosts):
     """Return the operator's certificate (with its chain) and key, as PEM.
 
-    Raises ValueError where a file cannot be read, the two do not belong together, the certificate has expired, or it does
-    not name each of *hosts*.
+    Raises ValueError where a file cannot be read, the two do not belong together, the certificate has expired or is not valid
+    yet, or it does not name each of *hosts*.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -80,7 +101,10 @@ def own_pair(s, hosts):
         raise ValueError(f"tls.key: {s.tls.key} holds no private key in PEM without a passphrase") from None
     if key.public_key() != certificate.public_key():
         raise ValueError(f"tls.key: {s.tls.key} is not the key of {s.tls.certificate}")
-    if certificate.not_valid_after_utc <= datetime.now(timezone.utc):
+    now = datetime.now(timezone.utc)
+    if certificate.not_valid_before_utc > now:
+        raise ValueError(f"tls.certificate: {s.tls.certificate} is valid from {certificate.not_valid_before_utc:%Y-%m-%d} on")
+    if certificate.not_valid_after_utc <= now:
         raise ValueError(f"tls.certificate: {s.tls.certificate} expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
     named = names_of(certificate)
     for host in hosts:

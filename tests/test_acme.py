@@ -169,6 +169,7 @@ def test_what_is_rehearsed_where(load, settings, server, staging):
         (["tls.domain=192.0.2.1"], "tls.domain: 192.0.2.1 is an address"),
         (["tls.staging=yes", "tls.acme_staging="], "tls.acme_staging is empty"),
         (["tls.acme_ca=/nowhere"], "tls.acme_ca: /nowhere"),
+        (["jupyter.access=tunnel"], "tls.issuer: letsencrypt is for jupyter.access apache or direct"),
     ],
 )
 def test_what_no_issuer_gives_a_certificate_for_is_refused_before_connecting(load, settings, said):

@@ -166,11 +166,11 @@ def test_what_holds_no_public_key_is_refused(tmp_path, what):
 def own(tmp_path):
     """Write a certificate and a key, and return what is made of them: `own(["a.example"], days=5)`."""
 
-    def make(hosts, names=("a.example", "192.0.2.1"), days=30, key=None, passphrase=None, certificate=None):
+    def make(hosts, names=("a.example", "192.0.2.1"), days=30, age=100, key=None, passphrase=None, certificate=None):
         private = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
         alternatives = [x509.IPAddress(ipaddress.ip_address(name)) if name[0].isdigit() else x509.DNSName(name) for name in names]
-        begun = NOW - datetime.timedelta(days=100)
+        begun = NOW - datetime.timedelta(days=age)
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(private.public_key())
         builder = builder.serial_number(1).not_valid_before(begun).not_valid_after(NOW + datetime.timedelta(days=days))
         if names:
@@ -205,6 +205,7 @@ def test_an_own_certificate_may_name_the_host_in_another_way(own, names, host):
         (["192.0.2.2"], {}, "not for 192.0.2.2"),
         (["a.example"], {"names": []}, "not for a.example"),
         (["a.example"], {"days": -1}, "expired on"),
+        (["a.example"], {"age": -1}, "is valid from"),
         (["a.example"], {"key": ec.generate_private_key(ec.SECP256R1())}, "is not the key of"),
         (["a.example"], {"passphrase": b"hush"}, "without a passphrase"),
         (["a.example"], {"certificate": b"hello"}, "no certificate in PEM"),

@@ -86,6 +86,10 @@ class Servers:
             if found:
                 self._tell(f"add-{kind}", host=name, addresses=found)
 
+    def allow(self, name, authority):
+        """Let the DNS tell (CAA) that this authority alone may give certificates for a name."""
+        self._tell("add-caa", host=name, policies=[{"tag": "issue", "value": authority}])
+
     def pass_on(self, *names):
         """Let the DNS tell for these names what this machine's own does: where packages come from."""
         for name in names:

@@ -173,6 +173,19 @@ def test_the_first_certificate_is_rehearsed_then_got_then_served_and_no_kernel_e
     assert key == "root 600\n"
 
 
+@on("trixie")
+def test_the_staging_server_gives_one_for_trials_and_the_real_server_replaces_it(bare, issue):
+    before = len(bare.acme.production.requests)
+    trial = issue(bare, "issue-cert", "--staging")
+    assert trial.status == 0 and len(bare.acme.production.requests) == before, trial.text
+    got = bare.served()
+    assert certificate_names(got) == {bare.name} and not is_self_signed(got)
+    assert issue(bare, "issue-cert", "--staging").is_calm
+    real = issue(bare)
+    assert real.status == 0 and f"AcmeCertificate {bare.name}" in real.changed
+    assert bare.served().issuer != got.issuer and bare.visitor().compute("6*7") == "42"
+
+
 def test_a_name_more_is_one_more_in_the_certificate(certified, issue):
     other = f"other.{certified.name}"
     certified.acme.name(other, certified.host.address)

@@ -12,12 +12,14 @@ import pytest
 pytest.register_assert_rewrite("tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults", "tests.hosts.test_certs")
 from .conftest import NUMBERS  # noqa: E402
 from .lab import base  # noqa: E402
-from .test_certs import Site, as_online, certificate_names, is_self_signed, renew_by_timer  # noqa: E402
+from .test_certs import HOOK, LE, Site, archived, as_online, certificate_names, is_self_signed, renew_by_timer  # noqa: E402
 from .visitor import PASSWORD  # noqa: E402
 
 pytest_plugins = ["tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults"]
 
 COPY = "/etc/remote-jupyter/jupyter-tls"
+ACME_SITE = "Withdrawn /etc/apache2/sites-available/remote-jupyter-acme.conf"
+CONFIG = {"File /home/jupyter/.jupyter/jupyter_server_config.py", "LoadedSettings jupyter"}
 NO_APACHE = "apt-get purge -qy 'apache2*' >/dev/null && rm -rf /etc/apache2 /var/www /var/log/apache2"
 _sites = {}
 
@@ -113,3 +115,56 @@ def test_a_certificate_is_got_and_renewed_without_a_restart_while_a_kernel_runs_
     status = task(server.host, "delete-cert", **server.env())
     assert status.status == 0 and is_self_signed(server.served(8888)) and server.pid == pid
     assert server.installed == server.host.nsenter(["cat", f"{COPY}/cert.pem"]).stdout
+
+
+def test_a_second_jupyter_is_refused_before_it_takes_the_first_ones_key(site, task):
+    server, _ = site
+    ada = {"USER_NAME": "ada", "JUPYTER_NAME": "jupyter-ada", "JUPYTER_PORT": "8889", "JUPYTER_BASE_URL": "/ada"}
+    env = server.env(issuer="self-signed") | {f"FABRIC_REMOTE_JUPYTER_{name}": value for name, value in ada.items()}
+    for preset in ("direct-setup", "tunnel-setup"):
+        run = task(server.host, preset, **env)
+        assert (run.status, run.changed) == (1, set())
+        assert "Check owner of Jupyter's key: it is jupyter's Jupyter's; for several on one server: " in run.text
+    assert server.visitor(server.installed).compute("6*7") == "42"
+
+
+def renewals(site):
+    """Run what certbot's timer runs, when it is time; return how it ended, and certbot's certificates."""
+    conf = f"{LE}/renewal/remote-jupyter.conf"
+    site.host.nsenter(f"cp {conf} /root/conf; sed -i 's/^#* *renew_before_expiry.*/renew_before_expiry = 100 days/' {conf}")
+    ran = site.host.nsenter("systemctl start certbot.service; systemctl show -P Result certbot.service", check=False).stdout
+    site.host.nsenter(f"cp /root/conf {conf}")
+    return ran.strip(), archived(site.host)
+
+
+def test_what_direct_access_has_made_goes_with_it_and_the_certificate_is_kept(site, task, oracle):
+    server, _ = site
+    server.acme.name(server.name, server.host.address)
+    assert task(server.host, "direct-setup", **server.env()).status == 0
+    got, seen = server.served(8888), oracle(server.host)
+
+    away = task(server.host, "tunnel-setup", **server.env())
+    closed = {f"NoCopy {COPY}", ACME_SITE, f"Withdrawn {HOOK}", "Renewal remote-jupyter", "ApacheOff", "UfwOnly"}
+    assert away.status == 0 and away.changed == closed | CONFIG, away.text
+    assert task(server.host, "tunnel-setup", **server.env()).is_calm
+    assert not seen.file(COPY).exists and not seen.service("apache2").is_running and not seen.service("apache2").is_enabled
+    assert server.host.nsenter("grep -rls 'Made by remote-jupyter' /etc/apache2 /etc/letsencrypt", check=False).stdout == ""
+    before = server.requests, archived(server.host)
+    assert (server.requests, *renewals(server)) == (before[0], "success", before[1]) and server.requests == before[0]
+
+    back = task(server.host, "direct-setup", **server.env())
+    assert back.status == 0 and {"Renewal remote-jupyter", f"CertificateCopy {COPY}", f"File {HOOK}"} < back.changed, back.text
+    assert server.requests == before[0] and server.served(8888) == got
+    assert task(server.host, "direct-setup", **server.env()).is_calm
+
+    behind = task(server.host, "full-setup", **server.env())
+    assert behind.status == 0 and {f"NoCopy {COPY}", ACME_SITE, f"File {HOOK}"} < behind.changed, behind.text
+    assert server.requests == before[0] and server.served() == got
+    assert task(server.host, "full-setup", **server.env()).is_calm
+    renew_by_timer(server.host)
+    assert server.served().serial_number != got.serial_number
+
+    away = task(server.host, "tunnel-setup", **server.env())
+    assert away.status == 0 and {"Renewal remote-jupyter", "ApacheOff", f"Withdrawn {HOOK}"} < away.changed, away.text
+    assert task(server.host, "tunnel-setup", **server.env()).is_calm
+    assert not seen.service("apache2").is_running and renewals(server)[0] == "success"

@@ -9,6 +9,7 @@ to write.
 import hashlib
 import itertools
 import json
+import os
 import subprocess
 import sys
 
@@ -26,11 +27,11 @@ layers = {}
 def host(suite, packages):
     """Boot a fresh host that has these packages."""
     if packages and (suite, packages) not in layers:
-        made = lab.up(f"capture-{next(NUMBERS)}", suite, owner=lab.me())
+        made = lab.up(f"capture-{os.getpid()}-{next(NUMBERS)}", suite, owner=lab.me())
         made.ssh(INSTALL + words(packages))
-        layers[suite, packages] = f"capture-{suite}-{'-'.join(packages)}"
+        layers[suite, packages] = f"capture-{suite}-{'-'.join(packages)}-{os.getpid()}"
         made.keep(layers[suite, packages])
-    return lab.up(f"capture-{next(NUMBERS)}", suite, layers.get((suite, packages)), owner=lab.me())
+    return lab.up(f"capture-{os.getpid()}-{next(NUMBERS)}", suite, layers.get((suite, packages)), owner=lab.me())
 
 
 def answer(suite, sample):

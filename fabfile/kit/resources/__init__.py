@@ -1,13 +1,13 @@
 """The kinds of resources."""
 
-from .acme import AcmeCertificate, ChallengeProbe, NoLineage, RenewedCertificate
+from .acme import AcmeCertificate, ChallengeProbe, NoLineage, Renewal, RenewedCertificate
 from .apache import ApacheConf, ApacheInclude, ApacheModule, ApacheOff, ApacheSite, ServedCertificate
 from .base import Handler, Resource
 from .certificate import SelfSigned
 from .check import Check
 from .conda import CondaPrefix, CondaRemoved
 from .conda_base import CondaInit, CondaPackages, CondaUpdates
-from .copy import CertificateCopy
+from .copy import CertificateCopy, NoCopy
 from .directory import Directory
 from .download import Download, DownloadBegun, Source
 from .file import MARK, Absent, File
@@ -52,12 +52,14 @@ __all__ = [
     "Locked",
     "MovedAside",
     "NewRelease",
+    "NoCopy",
     "NoLineage",
     "NoUser",
     "Package",
     "PasswordFile",
     "PipPackages",
     "PipUpdates",
+    "Renewal",
     "RenewedCertificate",
     "Resource",
     "SelfSigned",

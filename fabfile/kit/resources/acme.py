@@ -291,6 +291,33 @@ class RenewedCertificate(Resource):
 
 
 @dataclass(frozen=True)
+class Renewal(Resource):
+    """certbot's timer renews its certificate *name*, or not; where there is none, nothing is to be renewed."""
+
+    name: str
+    by_timer: bool = True
+
+    def probe(self):
+        return sh("sed -n 's/^autorenew *= *//p' {} 2>/dev/null || echo none", self.conf)
+
+    @property
+    def conf(self):
+        """certbot's own settings of this certificate."""
+        return f"/etc/letsencrypt/renewal/{self.name}.conf"
+
+    def parse(self, output):
+        told = output.strip().lower()
+        return {"by timer": self.want()["by timer"] if told == "none" else "no" if told == "false" else "yes"}
+
+    def want(self):
+        return {"by timer": "yes" if self.by_timer else "no"}
+
+    def apply(self, seen):
+        off = "" if self.by_timer else r"s/^\[renewalparams\]$/&\nautorenew = False/"
+        return sh("sed -i -e '/^autorenew *=/d' -e {} {}", off, self.conf)
+
+
+@dataclass(frozen=True)
 class NoLineage(Resource):
     """certbot has no certificate *name* any more, and renews none."""
 

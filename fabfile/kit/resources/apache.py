@@ -209,10 +209,9 @@ class ApacheOff(Resource):
                 [ -e "$f" ] && ! head -n 1 "$f" | grep -qF {} || continue
                 case "$f $own " in conf-*" $name "*|sites-enabled/000-default.conf*) ;; *) echo "$f";; esac
             done
-            if [ -e sites-enabled/000-default.conf ]; then
-                for f in /var/www/html/* /var/www/html/.[!.]*; do
-                    [ ! -e "$f" ] || cmp -s "$f" /usr/share/apache2/default-site/index.html || echo "$f"
-                done
+            if cd /var/www/html 2>/dev/null && [ -e /etc/apache2/sites-enabled/000-default.conf ]; then
+                cmp -s index.html /usr/share/apache2/default-site/index.html || ls -d index.html 2>/dev/null
+                find . ! -type d ! -path ./index.html ! -path './.well-known/acme-challenge/*' -print -quit
             fi
             systemctl show -P ActiveState -P UnitFileState apache2.service | grep -qxE 'active|enabled' && echo on || echo off
             """,

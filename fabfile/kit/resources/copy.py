@@ -71,3 +71,22 @@ class CertificateCopy(Resource):
             self.certificate,
             f"{self.path}/",
         )
+
+
+@dataclass(frozen=True)
+class NoCopy(Resource):
+    """There is no copy of a certificate and its key in the folder *path*, nor the folder, unless it holds something else."""
+
+    path: str
+
+    def probe(self):
+        return sh("cd {} 2>/dev/null && ls -d cert.pem key.pem .new.* 2>/dev/null; :", self.path)
+
+    def parse(self, output):
+        return {"copy": "there" if output.strip() else "none"}
+
+    def want(self):
+        return {"copy": "none"}
+
+    def apply(self, seen):
+        return sh("cd {}\nrm -rf cert.pem key.pem .new.*\ncd /\nrmdir --ignore-fail-on-non-empty {}", self.path, self.path)
