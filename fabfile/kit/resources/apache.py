@@ -190,6 +190,27 @@ class ApacheInclude(Resource):
         return "\n".join(steps)
 
 
+# Prints what Apache serves beside what Debian's packages bring and what is ours.
+SERVED_FOR_OTHERS = sh(
+    """
+    cd /etc/apache2 2>/dev/null && {
+        own='charset localized-error-pages other-vhosts-access-log security serve-cgi-bin javascript-common'
+        for f in sites-enabled/* conf-enabled/*; do
+            name=${f##*/}; name=${name%.conf}
+            [ -e "$f" ] && ! head -n 1 "$f" | grep -qF {} || continue
+            case "$f $own " in conf-*" $name "*|sites-enabled/000-default.conf*) ;; *) echo "$f";; esac
+        done
+        if [ -e sites-enabled/000-default.conf ]; then
+            for f in /var/www/html/* /var/www/html/.[!.]*; do
+                [ ! -e "$f" ] || cmp -s "$f" /usr/share/apache2/default-site/index.html || echo "$f"
+            done
+        fi
+    }
+    """,
+    MARK,
+)
+
+
 @dataclass(frozen=True)
 class ApacheOff(Resource):
     """Apache does not run, now and at boot, unless it serves more than what Debian's packages bring and what is ours."""
@@ -201,21 +222,11 @@ class ApacheOff(Resource):
     def probe(self):
         return sh(
             """
-            cd /etc/apache2 2>/dev/null || { echo off; exit 0; }
-            own='charset localized-error-pages other-vhosts-access-log security serve-cgi-bin javascript-common'
-            for f in sites-enabled/* conf-enabled/*; do
-                name=${f##*/}; name=${name%.conf}
-                [ -e "$f" ] && ! head -n 1 "$f" | grep -qF {} || continue
-                case "$f $own " in conf-*" $name "*|sites-enabled/000-default.conf*) ;; *) echo "$f";; esac
-            done
-            if [ -e sites-enabled/000-default.conf ]; then
-                for f in /var/www/html/* /var/www/html/.[!.]*; do
-                    [ ! -e "$f" ] || cmp -s "$f" /usr/share/apache2/default-site/index.html || echo "$f"
-                done
-            fi
+            [ -e /etc/apache2 ] || { echo off; exit 0; }
+            {}
             systemctl show -P ActiveState -P UnitFileState apache2.service | grep -qxE 'active|enabled' && echo on || echo off
             """,
-            MARK,
+            SERVED_FOR_OTHERS,
         )
 
     def parse(self, output):
