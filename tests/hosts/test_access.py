@@ -49,7 +49,7 @@ def test_a_server_for_the_tunnel_opens_ssh_and_nothing_else(hidden, oracle, run)
     assert run(hidden, "tunnel-setup").is_calm
 
 
-def test_from_the_tunnel_to_apache_and_back(hidden, run, tunnel, oracle):
+def test_from_the_tunnel_to_apache_and_back(hidden, run, tunnel, oracle, fab):
     hidden.ssh(f"runuser -u jupyter -- sh -c 'echo kept >{NOTEBOOK}'")
     hash_before = hidden.ssh("cat /home/jupyter/.jupyter/password-hash").stdout
 
@@ -58,6 +58,7 @@ def test_from_the_tunnel_to_apache_and_back(hidden, run, tunnel, oracle):
     assert {*opened, f"File {SITE}", f"File {CONFIG}", "restart jupyter"} < there.changed
     assert (open_to_all(hidden), let_in(hidden)) == ({22, 80, 443}, {"22/tcp", "80/tcp", "443/tcp"})
     assert by_https(hidden).log_in(PASSWORD) == 302
+    assert f"shown https://{hidden.address}/jupyter/\n" in fab(hidden, "open", env={"BROWSER": "echo shown %s"}).stdout
     assert run(hidden, "full-setup").is_calm
 
     foretold = run(hidden, "tunnel-setup", "--dry", check=False)
