@@ -100,7 +100,7 @@ def test_by_hand(hidden, fab):
     assert len({before, started, hidden.ssh("systemctl show -P MainPID jupyter").stdout}) == 3
     hidden.ssh("systemctl kill -s KILL jupyter")
     assert eventually(lambda: by_hand("status", check=False).returncode == 1)
-    assert eventually(lambda: by_hand("status", check=False).returncode == 0)  # back by itself
+    assert eventually(lambda: by_hand("status", check=False).returncode == 0, 30)  # back by itself
     assert "restarts  1, after failures" in by_hand("status").stdout
     hidden.ssh(f"echo 'c = 1 +' >>{CONFIG}")
     broken = by_hand("restart", check=False)
