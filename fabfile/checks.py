@@ -1,6 +1,7 @@
 """Questions before the first change, and the proof after the last."""
 
 import json as jsonlib
+import socket
 import time
 from dataclasses import asdict, replace
 from functools import cache
@@ -14,11 +15,12 @@ from .kit.quote import sh, words
 from .kit.report import FAILED, OK, Report, say
 from .kit.resources import Check
 from .kit.resources.check import clock
-from .kit.settings import Invalid
 from .kit.shell import shell_of
 from .kit.task import writable
+from .openssh import ssh_environment, ssh_words
 from .options import apache_ports, base_url, names, password, prefix, schema, setup
 from .pair import CERTIFICATE
+from .tunnel import Lost, Tunnel
 
 GIB = 1 << 20  # in the kibibytes of /proc/meminfo and df
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
@@ -167,10 +169,10 @@ def check_verify(c, domain=None, json=None, **_):
         writable("json", json)
     try:
         s = schema.load(c, {"tls.domain": domain})
-    except Invalid as error:
+        if s.jupyter.access == "tunnel":
+            ssh_words(c)
+    except ValueError as error:
         raise Exit(str(error), 2) from None
-    if s.jupyter.access == "tunnel":
-        raise Exit("verify visits what all can reach; with jupyter.access tunnel, the task tunnel says what answers", 2)
     return s
 
 
@@ -186,15 +188,16 @@ def proof(c, s, secret):
     """Yield each step from the installed certificate, which SSH tells, to the kernel and the terminal."""
     from .web import APACHE, Site, Step, visit
 
-    direct = s.jupyter.access == "direct"
-    ports = (s.jupyter.port, 0) if direct else (443, 80)
-    services = {s.jupyter.name: "configure-jupyter"} | ({} if direct else {"apache2": "install-apache"})
+    access = s.jupyter.access
+    theirs = s.apache.site if access == "apache" else ""  # whose plain HTTP is none of our affair
+    ports = {"apache": (443, 0 if theirs else 80), "direct": (s.jupyter.port, 0), "tunnel": (0, s.jupyter.port)}[access]
+    services = {s.jupyter.name: "configure-jupyter"} | ({"apache2": "install-apache"} if access == "apache" else {})
     asked = words(str(port) for port in ports if port)
     started = time.monotonic()
     try:
         installed, listens, *active = shell_of(c).batch(
             [
-                sh(SERVED, names(c, s)[0]) if s.apache.site else sh("cat {}", CERTIFICATE),
+                sh(SERVED, names(c, s)[0]) if theirs else sh("cat {}", CERTIFICATE),
                 sh('for port in {}; do ss -Hltn "sport = :$port" | grep -q . || exit 1; done', asked),
                 *(sh("systemctl is-active {}", name) for name in services),
             ]
@@ -211,10 +214,29 @@ def proof(c, s, secret):
         they = " and ".join(f"{name}.service" for name in services)
         yield Step("server", True, f"{they} {'are' if len(services) > 1 else 'is'} active", "", seconds)
     site = Site(names(c, s)[0], base_url(s) or "/", installed.out if installed.ok else "", *ports)
-    for step in visit(site, secret):
-        if step.name == "reachable" and step.mend and active[-1].ok and listens.ok:
+    up = active[-1].ok and listens.ok
+    for step in visit_by_tunnel(c, s, secret) if access == "tunnel" else visit(site, secret):
+        if step.name == "reachable" and step.mend and access != "tunnel" and up:
             # Somebody listens there, so what refuses us from here is a firewall.
             step = replace(step, mend="firewall")
-        elif direct and step.mend in (APACHE, "install-apache"):
+        elif step.mend == "harden-ssh" and not up:
+            step = replace(step, mend="configure-jupyter")
+        elif access != "apache" and step.mend in (APACHE, "install-apache"):
             step = replace(step, mend="issue-cert" if step.name == "certificate" else "configure-jupyter")
         yield step
+
+
+def visit_by_tunnel(c, s, secret):
+    """Yield the steps of a visit at the end of a tunnel, such as the task tunnel opens."""
+    from .web import Site, Step, visit
+
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = one.getsockname()[1]
+    line, opened = Tunnel(c, s, port), False
+    try:
+        with ssh_environment(c) as environment, line.opened(environment):
+            opened = True
+            yield from visit(Site("localhost", base_url(s) or "/", "", 0, line.port), secret)
+    except Lost as lost:  # which also tells that it was closed in the end
+        if not opened:
+            yield Step("reachable", False, f"no tunnel: {lost}")

@@ -2,6 +2,7 @@
 
 from .kit.guard import Guard
 from .kit.resources import Package, UfwEnabled, UfwOnly, UfwRule
+from .kit.resources.apache import SERVED_FOR_OTHERS
 from .options import open_ports, setup
 from .users import proof
 
@@ -28,6 +29,6 @@ def firewall(c, s):
     ports = (*open_ports(s), *s.firewall.allow)
     for port in ports:
         yield UfwRule(port, guard=guard)
-    yield UfwOnly(ports, guard=guard)
+    yield UfwOnly(ports, (80, 443), SERVED_FOR_OTHERS, guard=guard)
     yield UfwEnabled(guard=guard)
     yield proof(c, s)

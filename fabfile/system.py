@@ -21,6 +21,7 @@ RELEASE = """
     apt-mark showhold | sed 's/^/held /'
     dpkg --audit 2>/dev/null | sed -n 's/^ \\([^ ]*\\) .*/half-installed \\1/p'
     df -Pk / | awk 'NR == 2 {print "room", $4}'
+    [ ! -e /run/reboot-required ] || echo reboot due
     cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
         awk '$1 == "deb" {n = 2; if ($2 ~ /^\\[/) while ($n !~ /\\]$/) n++; n += ($2 ~ /^\\[/); print "suite", $(n + 1), $n}'
     for f in /etc/apt/sources.list.d/*.sources; do
@@ -115,6 +116,8 @@ def ready_for_release(output):
     for kind, words in problems:
         if kind in seen:
             return words.format(" ".join(seen[kind])), ""
+    if "reboot" in seen and head.split()[0] == "ubuntu":
+        return "a reboot is due before Ubuntu's next release: run system-update --reboot first", ""
     if foreign and head.split()[0] == "debian":
         return f"there are sources that are not of {name}: {'; '.join(foreign)}; take them out of /etc/apt first", ""
     if int(seen["room"][0]) < 3 << 20:

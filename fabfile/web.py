@@ -49,7 +49,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Site:
-    """Where Jupyter is reached, and the certificate (PEM, leaf first) that is installed there; *http_port* may be 0."""
+    """Where Jupyter is reached, and the certificate (PEM, leaf first) that is installed there; *http_port* may be 0.
+
+    With *https_port* 0 it is the end of a tunnel, at which Jupyter itself speaks plain HTTP.
+    """
 
     host: str
     base_url: str
@@ -61,8 +64,9 @@ class Site:
 def visit(site: Site, password: Secret | None) -> Iterator[Step]:
     """Yield each step of a visit as it happens; what fails is a step that is not ok, never an exception."""
     browser = _Browser(site, password)
+    without = {"certificate": not site.https_port, "redirect": not (site.https_port and site.http_port)}
     for name, needs in NEEDS.items():
-        if name == "redirect" and not site.http_port:
+        if without.get(name):
             continue
         began, ok, mend = time.monotonic(), False, ""
         missing = next((need for need in needs if need not in browser.found), None)
@@ -104,11 +108,14 @@ class _Browser:
         self.host = site.host.strip("[]").lower()
         self.base = f"/{site.base_url.strip('/')}".rstrip("/")
         self.name = f"[{self.host}]" if ":" in self.host else self.host
-        self.netloc = self.name if site.https_port == 443 else f"{self.name}:{site.https_port}"
-        self.origin = f"https://{self.netloc}"
+        self.port = site.https_port or site.http_port
+        self.netloc = self.name if self.port == 443 else f"{self.name}:{self.port}"
+        self.origin = f"{'https' if site.https_port else 'http'}://{self.netloc}"
         self.cookies, self.found, self.tls = CookieJar(), set(), None
 
     def reachable(self):
+        if not self.site.https_port:
+            return self.at_the_end_of_a_tunnel()
         try:
             infos = socket.getaddrinfo(self.host, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
@@ -129,6 +136,17 @@ class _Browser:
         _demand(not failed, text)
         addresses = ", ".join(dict.fromkeys(str(info[4][0]) for info in infos))
         return f"{addresses}, port{'s'[: len(ports) - 1]} {' and '.join(map(str, ports.values()))}"
+
+    def at_the_end_of_a_tunnel(self):
+        """Find out that somebody answers there; whoever opened the tunnel knows by SSH which server that is."""
+        try:
+            answer, body = self.ask("GET", "/api")
+        except OSError as error:
+            raise _Symptom(f"nobody answers at the end of the tunnel: {_words(error)}", "harden-ssh") from None
+        self.explain(answer)
+        version = json.loads(body)["version"]
+        self.found |= {"https", "trust"}
+        return f"by the tunnel, Jupyter {version}"
 
     def certificate(self):
         found = re.search("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", self.site.certificate, re.DOTALL)
@@ -184,7 +202,7 @@ class _Browser:
         _demand(status == 200, f"the login does not last: the next request gets HTTP {status}", JUPYTER)
         self.found.add("session")
         # Apache marks Jupyter's _xsrf cookie; Jupyter itself marks the other, when it is told of https.
-        bare = {cookie.name == "_xsrf" for cookie in self.cookies if not cookie.secure}
+        bare = {cookie.name == "_xsrf" for cookie in self.cookies if self.tls and not cookie.secure}
         _demand(True not in bare, "the _xsrf cookie lacks Secure; does Apache add it?", APACHE)
         _demand(not bare, "the login cookie lacks Secure; does Jupyter hear (X-Forwarded-Proto) of https?", JUPYTER)
         return "the password is accepted, and needed"
@@ -260,8 +278,8 @@ class _Browser:
         _demand(status != 404 or not absent, text, JUPYTER if jupyter else APACHE)
 
     def connect(self, tls):
-        plain = socket.create_connection((self.host, self.site.https_port), PATIENCE)
-        return tls.wrap_socket(plain, server_hostname=self.host)
+        plain = socket.create_connection((self.host, self.port), PATIENCE)
+        return tls.wrap_socket(plain, server_hostname=self.host) if tls else plain
 
     def xsrf(self):
         return next((cookie.value for cookie in self.cookies if cookie.name == "_xsrf"), "")
@@ -288,7 +306,7 @@ class _Browser:
         headers: dict[str, Any] = {"origin": origin or self.origin, "host": self.netloc, "cookie": asked.get_header("Cookie")}
         try:
             stream = self.connect(self.tls)
-            line = websocket.create_connection(f"wss{asked.full_url[5:]}", socket=stream, redirect_limit=0, **headers)
+            line = websocket.create_connection(f"ws{asked.full_url[4:]}", socket=stream, redirect_limit=0, **headers)
         except websocket.WebSocketBadStatusException as error:
             return error.status_code, None  # its text has the answer's headers
         except (TimeoutError, websocket.WebSocketTimeoutException):

@@ -262,5 +262,5 @@ def test_sshd_is_told_what_was_set(made, settings, lines):
     text = made(harden_ssh, "00-remote-jupyter.conf", *settings)
     found = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert lines <= set(found) and len({line.split()[0] for line in found}) == len(found)
-    assert "PermitOpen localhost:8888 127.0.0.1:8888" in found
+    assert "PermitOpen <opened>" in found  # of which the host knows more
     assert all(len(line.split()) == 2 for line in found if not line.startswith("PermitOpen"))

@@ -12,6 +12,8 @@ from invoke import Exit
 
 from fabfile.notebooks import rsync_words
 from fabfile.openssh import passwords, ssh_config, ssh_environment, ssh_words
+from fabfile.options import schema
+from fabfile.ssh import harden_ssh
 from fabfile.system import ready_for_release
 from fabfile.tunnel import check_tunnel, free_port, holder, is_free, show_page
 
@@ -121,6 +123,22 @@ def test_rsync_runs_as_the_user_and_quotes_what_it_is_given(user, become):
     assert ".ipynb_checkpoints" in words
 
 
+def test_sshd_may_forward_to_each_jupyter_whichever_settings_are_used():
+    c = SimpleNamespace(host="web", port=22, user="root", connect_kwargs={}, config=Config(lazy=True), transport=None)
+    others, found = {("jupyter", 8888): "8889\n", ("jupyter-ada", 8889): "8888\n"}, set()
+    for (name, port), told in others.items():
+        loaded = schema.load(c, {"jupyter.name": name, "jupyter.port": port, "ssh.permit_open": "9000"})
+        drop_in, in_force = (part for part in harden_ssh.body(c, loaded) if hasattr(part, "fill"))
+        seen = drop_in.parse(f"{told}\0absent\n")
+        assert "sed -n 's/^X-Port=//p'" in drop_in.probe() and drop_in.differs(seen)
+        [line] = [line for line in drop_in.filled(seen).content.splitlines() if line.startswith("PermitOpen")]
+        now = in_force.parse(f"{told}\0{line.lower()}\nallowtcpforwarding local\n")
+        assert "permitopen" not in in_force.differs(now) and "permitopen" in in_force.differs(now | {"others": (1,)})
+        found.add(line)
+    to = " ".join(f"localhost:{port} 127.0.0.1:{port}" for port in (8888, 8889, 9000))
+    assert found == {f"PermitOpen {to}"}
+
+
 FINE = "debian bookworm\nroom 9000000\nsuite bookworm http://a/\nsuite bookworm-security http://b/\n"
 
 
@@ -133,6 +151,10 @@ FINE = "debian bookworm\nroom 9000000\nsuite bookworm http://a/\nsuite bookworm-
         (f"{FINE}half-installed tree\n", "dpkg --configure -a"),
         (f"{FINE}suite stable http://c/\n", "not of bookworm: stable http://c/"),
         ("debian bookworm\nroom 100000\n", "97 MiB free"),
+        (f"{FINE}reboot due\n", ""),
+        ("ubuntu noble\nroom 9000000\nsuite stable http://c/\n", ""),  # which it takes out itself
+        ("ubuntu noble\nroom 9000000\nreboot due\n", "system-update --reboot"),
+        ("ubuntu noble\nroom 9000000\nheld curl\n", "held: curl"),
     ],
 )
 def test_what_stands_in_the_way_of_a_new_release_is_named(output, why):

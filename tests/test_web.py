@@ -83,6 +83,14 @@ class StandIn:
         self.https, self.http = (server.server_address[1] for server in self.servers)
         return Site("127.0.0.1", "/jupyter", pair[0], self.https, self.http)
 
+    def start_tunnel(self):
+        """Serve plain HTTP on a free port, as Jupyter does at the end of a tunnel; return the site."""
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Https)
+        server.daemon_threads, server.block_on_close, server.stand_in = True, False, self
+        threading.Thread(target=server.serve_forever, args=(0.002,), daemon=True).start()
+        self.servers.append(server)
+        return Site("localhost", "/jupyter", "", 0, server.server_address[1])
+
     def stop(self, *which):
         for server in which or self.servers:
             server.shutdown()
@@ -211,10 +219,10 @@ def stand(tmp_path):
     stand_in.stop()
 
 
-def walk(site, password=PASSWORD):
+def walk(site, password=PASSWORD, names=NAMES):
     """Return the steps by name; whatever happens, they are all there, in order, and none shows a secret."""
     steps = list(visit(site, password and Secret(password)))
-    assert [step.name for step in steps] == NAMES
+    assert [step.name for step in steps] == names
     for secret in (password or PASSWORD, TOKEN, "zaphod"):
         assert secret not in repr(steps)
     return {step.name: step for step in steps}
@@ -236,6 +244,36 @@ def test_a_healthy_site_passes_every_step_and_nothing_is_left_running(stand):
     assert ("POST", "/jupyter/api/kernels") in stand.requests
     assert ("POST", "/jupyter/api/terminals") in stand.requests
     assert stand.running == set()
+
+
+IN_A_TUNNEL = [name for name in NAMES if name not in ("certificate", "redirect")]
+
+
+def test_at_the_end_of_a_tunnel_plain_http_and_cookies_are_right(stand):
+    stand.xsrf_cookie = stand.login_cookie = "; Path=/jupyter"
+    steps = walk(stand.start_tunnel(), names=IN_A_TUNNEL)
+    assert failed(steps) == [], steps
+    assert steps["reachable"].detail == "by the tunnel, Jupyter 2"
+    assert ("POST", "/jupyter/api/kernels") in stand.requests and stand.running == set()
+
+
+def test_a_tunnel_that_leads_nowhere_or_to_another_program_is_said(stand):
+    site = stand.start_tunnel()
+    stand.status["GET /jupyter/api"] = 404
+    steps = walk(site, names=IN_A_TUNNEL)
+    assert "Jupyter is not at http://localhost:" in steps["reachable"].detail
+    assert (steps["reachable"].mend, untried(steps)) == ("configure-jupyter", IN_A_TUNNEL[1:])  # and gets no password
+    stand.stop(stand.servers.pop())
+    steps = walk(site, names=IN_A_TUNNEL)
+    assert steps["reachable"].detail == "nobody answers at the end of the tunnel: connection refused"
+    assert (steps["reachable"].mend, untried(steps)) == ("harden-ssh", IN_A_TUNNEL[1:])
+
+
+def test_a_site_whose_plain_http_is_not_ours_is_not_asked_for_it(stand):
+    site = stand.start()
+    names = [name for name in NAMES if name != "redirect"]
+    steps = walk(Site(site.host, site.base_url, site.certificate, site.https_port, 0), names=names)
+    assert failed(steps) == [] and steps["reachable"].detail == f"127.0.0.1, port {site.https_port}"
 
 
 def test_a_name_in_capitals_and_a_slash_after_the_path_are_understood(stand):

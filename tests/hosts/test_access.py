@@ -49,7 +49,7 @@ def test_a_server_for_the_tunnel_opens_ssh_and_nothing_else(hidden, oracle, run)
     assert run(hidden, "tunnel-setup").is_calm
 
 
-def test_from_the_tunnel_to_apache_and_back(hidden, run, tunnel, oracle):
+def test_from_the_tunnel_to_apache_and_back_and_beside_a_site_of_somebody_elses(hidden, run, tunnel, oracle, fab):
     hidden.ssh(f"runuser -u jupyter -- sh -c 'echo kept >{NOTEBOOK}'")
     hash_before = hidden.ssh("cat /home/jupyter/.jupyter/password-hash").stdout
 
@@ -58,6 +58,7 @@ def test_from_the_tunnel_to_apache_and_back(hidden, run, tunnel, oracle):
     assert {*opened, f"File {SITE}", f"File {CONFIG}", "restart jupyter"} < there.changed
     assert (open_to_all(hidden), let_in(hidden)) == ({22, 80, 443}, {"22/tcp", "80/tcp", "443/tcp"})
     assert by_https(hidden).log_in(PASSWORD) == 302
+    assert f"shown https://{hidden.address}/jupyter/\n" in fab(hidden, "open", env={"BROWSER": "echo shown %s"}).stdout
     assert run(hidden, "full-setup").is_calm
 
     foretold = run(hidden, "tunnel-setup", "--dry", check=False)
@@ -86,18 +87,34 @@ def test_from_the_tunnel_to_apache_and_back(hidden, run, tunnel, oracle):
     assert by_https(hidden).log_in(PASSWORD) == 302
     assert run(hidden, "full-setup").is_calm
 
-
-def test_a_site_of_somebody_elses_goes_on_when_ours_is_taken_away(hidden, run, oracle):
-    run(hidden, "full-setup")
+    # A site of somebody else's goes on when ours is taken away.
     page = "/etc/apache2/sites-available/theirs.conf"
-    hidden.ssh(f"echo '<VirtualHost *:80>\nServerName theirs.example\nDocumentRoot /srv\n</VirtualHost>' >{page}")
+    site = "ServerName theirs.example\nDocumentRoot /srv\n<Directory /srv>\nRequire all granted\n</Directory>"
+    hidden.ssh(f"cat >{page}", input=f"<VirtualHost *:80>\n{site}\n</VirtualHost>\n")
     hidden.ssh("echo theirs >/srv/index.html; a2ensite -q theirs; systemctl reload apache2")
-    asked = "curl -s -H 'Host: theirs.example' http://127.0.0.1/index.html"
     back = run(hidden, "tunnel-setup")
     assert "ApacheOff" not in back.changed and f"Withdrawn {SITE}" in back.changed and "reload apache2" in back.changed
-    assert hidden.ssh(asked, check=False).stdout != "" and oracle(hidden).service("apache2").is_running
+    assert oracle(hidden).service("apache2").is_running
+    # And is reached from anywhere, as the operator is told.
+    assert let_in(hidden) == {"22/tcp", "80/tcp", "443/tcp"} and back.having("warning", task="firewall") == {"UfwOnly"}
+    assert "80, 443 stay open for what is not ours: sites-enabled/theirs.conf" in back.text
+    assert Visitor(hidden.address, base="").ask("GET", "/index.html", Host="theirs.example").text == "theirs\n"
+    assert run(hidden, "tunnel-setup").changed == set()
     assert hidden.ssh("curl -ks -o /dev/null https://127.0.0.1/jupyter/api", check=False).returncode != 0
-    assert run(hidden, "full-setup").status == 0
-    assert by_https(hidden).log_in(PASSWORD) == 302
-    hidden.ssh(f"a2dissite -q theirs; rm {page} /srv/index.html; systemctl reload apache2")
-    assert run(hidden, "full-setup").is_calm
+    hidden.ssh(f"a2dissite -q theirs; rm {page}; systemctl reload apache2")
+    assert run(hidden, "tunnel-setup").changed == {"ApacheOff", "UfwOnly"} and let_in(hidden) == {"22/tcp"}
+
+
+def test_a_firewall_of_somebody_elses_is_not_removed_for_ours(new_host, tunnelled, run):
+    host = new_host("bookworm", lower=tunnelled("bookworm"))
+    host.nsenter("ufw disable; apt-get purge -qy ufw; DEBIAN_FRONTEND=noninteractive apt-get install -qy iptables-persistent")
+    rules = host.nsenter("cat /etc/iptables/rules.v4").stdout
+    for name in ("firewall", "full-setup"):
+        refused = run(host, name, check=False)
+        assert refused.status == 1 and refused.changed == set() and "apt would remove iptables-persistent" in refused.text
+    # Where apt knows of no packages yet, it is apt itself that is told to remove nothing.
+    host.nsenter("rm -r /var/lib/apt/lists; mkdir -p /var/lib/apt/lists/partial")
+    refused = run(host, "firewall", check=False)
+    assert refused.status == 1 and refused.changed == set() and "iptables-persistent" in refused.text
+    assert host.nsenter("cat /etc/iptables/rules.v4; dpkg -s iptables-persistent >/dev/null").stdout == rules
+    assert run(host, "tunnel-setup", settings={"firewall.enabled": "no"}).status == 0

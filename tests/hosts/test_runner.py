@@ -98,6 +98,10 @@ def test_by_hand(hidden, fab):
     started = hidden.ssh("systemctl show -P MainPID jupyter").stdout
     assert by_hand("restart").stdout.endswith("jupyter.service runs anew, and answers\n")
     assert len({before, started, hidden.ssh("systemctl show -P MainPID jupyter").stdout}) == 3
+    hidden.ssh("systemctl kill -s KILL jupyter")
+    assert eventually(lambda: by_hand("status", check=False).returncode == 1)
+    assert eventually(lambda: by_hand("status", check=False).returncode == 0, 30)  # back by itself
+    assert "restarts  1, after failures" in by_hand("status").stdout
     hidden.ssh(f"echo 'c = 1 +' >>{CONFIG}")
     broken = by_hand("restart", check=False)
     assert broken.returncode == 1 and "restart failed" in broken.stderr and "Traceback" not in broken.stderr
@@ -159,6 +163,12 @@ def test_settings_that_the_server_did_not_load_are_found(hidden, run):
     assert found.status == 1
     assert "LoadedSettings jupyter" in found.text and "root_dir is '/srv' and not '/home/jupyter/notebooks'" in found.text
     hidden.ssh(f"rm {drop_in}; systemctl daemon-reload")
+    other = "/home/jupyter/.jupyter/jupyter_server_config.json"
+    hidden.ssh(f"cat >{other}", user="jupyter", input='{"ServerApp": {"root_dir": "/srv"}}')
+    found = run(hidden, "tunnel-setup", check=False)
+    assert (found.status, found.changed) == (1, set())
+    assert "jupyter_server_config.json holds ServerApp.root_dir, which would win over our settings" in found.text
+    hidden.ssh(f"rm {other}")
     assert run(hidden, "tunnel-setup").having("failed") == set()
     assert run(hidden, "tunnel-setup").is_calm
 

@@ -37,6 +37,21 @@ def test_the_audit_would_find_what_debian_leaves_open(door):  # noqa: F811
     assert "[fail]" in audit.stdout
 
 
+def test_who_knows_only_the_ecdsa_key_of_a_server_can_follow_it(door, fab, operator):  # noqa: F811
+    kind, key = door.nsenter("cat /etc/ssh/ssh_host_ecdsa_key.pub").stdout.split()[:2]
+    operator.known_hosts.write_text(f"{door.address} {kind} {key}\n")
+    dry = fab(door, "--dry", "harden-ssh", check=False)
+    assert "would change KnownHostKey" in dry.stdout and operator.known_hosts.read_text().count("\n") == 1
+    try:
+        done = fab(door, "harden-ssh", env={"USER_PASSWORD": USER_PASSWORD})
+        assert "changed      KnownHostKey" in done.stdout and "Login jupyter" in done.stdout
+        assert "changed=0 failed=0  1 round trip" in fab(door, "harden-ssh").stdout
+        known = subprocess.run(["ssh-keygen", "-F", door.address, "-f", operator.known_hosts], capture_output=True, text=True)
+        assert door.nsenter("cat /etc/ssh/ssh_host_ed25519_key.pub").stdout.split()[1] in known.stdout
+    finally:
+        door.nsenter("rm -f /etc/ssh/sshd_config.d/00-remote-jupyter.conf; systemctl reload ssh")
+
+
 def test_ssh_forwards_to_jupyter_and_nowhere_else(hard):
     hard.nsenter("python3 -m http.server -b 127.0.0.1 8888 >/dev/null 2>&1 & echo $! >/run/jupyter-like; sleep 0.5")
 

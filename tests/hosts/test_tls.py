@@ -63,7 +63,7 @@ def site(sites, suite, task):
 def bring(folder, name, days=90, key=None):
     """Write a certificate for a name, and its key; return the settings that name them, and the certificate."""
     own = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.datetime.now(datetime.timezone.utc)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "brought")])
     builder = x509.CertificateBuilder(subject, subject, own.public_key(), x509.random_serial_number())
     builder = builder.not_valid_before(now + min(days, 0) * DAY - DAY).not_valid_after(now + days * DAY)

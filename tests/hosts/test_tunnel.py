@@ -31,6 +31,27 @@ def test_a_visitor_uses_jupyter_through_the_tunnel_until_ctrl_c(hidden, tunnel, 
         assert "Traceback" not in opened.text and "the tunnel is closed" in opened.text.splitlines()[-1]
 
 
+def test_verify_goes_through_a_tunnel_and_names_the_task_that_mends_it(hidden, fab):
+    env = {"JUPYTER_PASSWORD": PASSWORD, "FABRIC_REMOTE_JUPYTER_JUPYTER_ACCESS": "tunnel"}
+
+    def verify():
+        done = fab(hidden, "verify", env=env, check=False)
+        return done.returncode, re.findall(r"  (ok|failed) +([\w ]+): ", done.stdout), done.stdout
+
+    status, steps, out = verify()
+    names = ["server", "reachable", "login", "kernel", "terminal", "foreign origin"]
+    assert (status, steps) == (0, [("ok", name) for name in names]), out
+    # As an operator's own line in sshd's configuration may do.
+    drop_in = "/etc/ssh/sshd_config.d/00-a.conf"
+    hidden.ssh(f"echo 'PermitOpen none' >{drop_in}; systemctl reload ssh")
+    status, steps, out = verify()
+    assert (status, steps[:2]) == (1, [("ok", "server"), ("failed", "reachable")])
+    assert "nobody answers at the end of the tunnel: " in out and "mend it with: harden-ssh" in out
+    hidden.ssh(f"rm {drop_in}; systemctl reload ssh; systemctl stop jupyter")
+    status, steps, out = verify()
+    assert (status, {word for word, _ in steps}) == (1, {"failed"}) and "mend it with: configure-jupyter" in out
+
+
 def test_a_tunnel_ends_with_the_terminal_and_opens_no_browser_where_told(hidden, tunnel, tmp_path):
     with tunnel(hidden, "--no-browser") as opened:
         assert opened.port

@@ -191,6 +191,26 @@ class ApacheInclude(Resource):
         return "\n".join(steps)
 
 
+# Prints what Apache serves beside what Debian's packages bring and what is ours.
+SERVED_FOR_OTHERS = sh(
+    """
+    cd /etc/apache2 2>/dev/null && {
+        own='charset localized-error-pages other-vhosts-access-log security serve-cgi-bin javascript-common'
+        for f in sites-enabled/* conf-enabled/*; do
+            name=${f##*/}; name=${name%.conf}
+            [ -e "$f" ] && ! head -n 1 "$f" | grep -qF {} || continue
+            case "$f $own " in conf-*" $name "*|sites-enabled/000-default.conf*) ;; *) echo "$f";; esac
+        done
+        if [ -e sites-enabled/000-default.conf ] && cd /var/www/html 2>/dev/null; then
+            cmp -s index.html /usr/share/apache2/default-site/index.html || ls "$PWD/index.html" 2>/dev/null
+            find "$PWD" ! -type d ! -path '*/html/index.html' ! -path '*/html/.well-known/acme-challenge/*' -print -quit
+        fi
+    }
+    """,
+    MARK,
+)
+
+
 @dataclass(frozen=True)
 class ApacheOff(Resource):
     """Apache does not run, now and at boot, unless it serves more than what Debian's packages bring and what is ours."""
@@ -202,20 +222,11 @@ class ApacheOff(Resource):
     def probe(self):
         return sh(
             """
-            cd /etc/apache2 2>/dev/null || { echo off; exit 0; }
-            own='charset localized-error-pages other-vhosts-access-log security serve-cgi-bin javascript-common'
-            for f in sites-enabled/* conf-enabled/*; do
-                name=${f##*/}; name=${name%.conf}
-                [ -e "$f" ] && ! head -n 1 "$f" | grep -qF {} || continue
-                case "$f $own " in conf-*" $name "*|sites-enabled/000-default.conf*) ;; *) echo "$f";; esac
-            done
-            if cd /var/www/html 2>/dev/null && [ -e /etc/apache2/sites-enabled/000-default.conf ]; then
-                cmp -s index.html /usr/share/apache2/default-site/index.html || ls -d index.html 2>/dev/null
-                find . ! -type d ! -path ./index.html ! -path './.well-known/acme-challenge/*' -print -quit
-            fi
+            [ -e /etc/apache2 ] || { echo off; exit 0; }
+            {}
             systemctl show -P ActiveState -P UnitFileState apache2.service | grep -qxE 'active|enabled' && echo on || echo off
             """,
-            MARK,
+            SERVED_FOR_OTHERS,
         )
 
     def parse(self, output):

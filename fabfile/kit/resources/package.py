@@ -55,7 +55,7 @@ class Package(Resource):
     """Debian packages that are installed, all those of one plan by one run of apt.
 
     apt runs as a transient unit, so that it ends its work when the connection does not last. It waits *lock_timeout*
-    seconds for another apt, asks nothing, and keeps configuration files that were changed.
+    seconds for another apt, asks nothing, keeps configuration files that were changed, and removes no other package.
     """
 
     names: tuple[str, ...]
@@ -78,14 +78,33 @@ class Package(Resource):
         return f"Package {' '.join(self.names)}"
 
     def probe(self):
-        return sh("dpkg-query -W -f '${Package} ${db:Status-Status}\\n' {} 2>/dev/null; :", words(self.names))
+        return sh(
+            """
+            status=$(dpkg-query -W -f '${Package} ${db:Status-Status}\\n' {} 2>/dev/null)
+            [ -z "$status" ] || echo "$status"
+            [ "$(echo "$status" | grep -c ' installed$')" = {} ] ||
+                apt-get -s -o Debug::NoLocking=1 --no-install-recommends install {} 2>/dev/null |
+                sed -n 's/^Remv \\([^ ]*\\).*/\\1 removed/p'
+            """,
+            words(self.names),
+            len(self.names),
+            words(self.names),
+        )
 
     def parse(self, output):
-        status = dict(line.split() for line in output.splitlines())
-        return {name: "installed" if status.get(name) == "installed" else "absent" for name in self.names}
+        lines = [line.split() for line in output.splitlines()]
+        there, removed = ({name for name, status in lines if status == one} for one in ("installed", "removed"))
+        seen = {name: "installed" if name in there else "absent" for name in self.names}
+        return seen | ({"removed": " ".join(sorted(removed))} if removed else {})
 
     def want(self):
         return {name: "installed" for name in self.names}
+
+    def refuse(self, seen):
+        if "removed" not in seen:
+            return None
+        kept = "where nobody needs that, remove it yourself, else leave this task out"
+        return f"to install this, apt would remove {seen['removed']}; {kept}"
 
     def progress(self, line):
         # apt's status lines: pmstatus:apache2:66.6667:Unpacking apache2 (amd64)
@@ -93,5 +112,5 @@ class Package(Resource):
         return f"{status[1]} %  {status[2]}" if status else line
 
     def apply(self, seen):
-        install = "apt update\napt -o APT::Status-Fd=1 install --yes --no-install-recommends {}"
+        install = "apt update\napt -o APT::Status-Fd=1 install --yes --no-remove --no-install-recommends {}"
         return as_unit("remote-jupyter-apt", apt_script(self.lock_timeout, sh(install, words(self.differs(seen)))))

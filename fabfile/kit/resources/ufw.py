@@ -87,18 +87,30 @@ class UfwRule(Resource):
 
 @dataclass(frozen=True)
 class UfwOnly(Resource):
-    """Of the rules that we made, none is left but those for *ports* and for those on which sshd can be met."""
+    """Of the rules that we made, none is left but those for *ports* and for those on which sshd can be met.
+
+    As long as the shell text *needed* prints for whom, those for the ports *shared* are left too.
+    """
 
     ports: tuple[int, ...]
+    shared: tuple[int, ...] = ()
+    needed: str = ":"
 
     def probe(self):
-        return SSH_PORTS + RULES
+        return self.needed + "\nprintf '\\000'\n" + SSH_PORTS + RULES
 
     def parse(self, output):
-        ssh, *tuples = output.splitlines()
+        needed, _, rest = output.partition("\0")
+        ssh, *tuples = rest.splitlines()
         ours = re.compile(rf"### tuple ### allow tcp (\d+) .* comment={COMMENT.encode().hex()}$")
         made = [int(match[1]) for match in map(ours.match, tuples) if match]
-        return {"surplus ports": " ".join(str(port) for port in made if port not in (*self.ports, *map(int, ssh.split())))}
+        surplus = [port for port in made if port not in (*self.ports, *map(int, ssh.split()))]
+        kept = [port for port in surplus if needed.strip() and port in self.shared]
+        seen = {"surplus ports": " ".join(str(port) for port in surplus if port not in kept)}
+        if not kept:
+            return seen
+        ports, others = ", ".join(map(str, kept)), ", ".join(needed.split())
+        return seen | {"warning": f"{ports} stay open for what is not ours: {others}; to close one: ufw delete allow PORT/tcp"}
 
     def want(self):
         return {"surplus ports": ""}

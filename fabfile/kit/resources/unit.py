@@ -7,8 +7,9 @@ START = Shell("""
         start() {
             systemctl reset-failed "$unit.service" 2>/dev/null || :
             mkdir -p "${log%/*}"; : >"$log"; chmod 0640 "$log"
-            systemd-run --quiet --collect --unit="$unit" --uid="$user" -p UMask=022 -p StandardOutput=append:"$log" \\
-                -p StandardError=append:"$log" -p KillMode=mixed "$@" </dev/null
+            # Without a description the whole script would be it, and its lines be read as the settings of a unit.
+            systemd-run --quiet --collect --unit="$unit" --description="$unit" --uid="$user" -p UMask=022 \\
+                -p StandardOutput=append:"$log" -p StandardError=append:"$log" -p KillMode=mixed "$@" </dev/null
         }
         at_work() { case $(systemctl show -P ActiveState "$unit.service") in active|activating|deactivating) ;; *) false;; esac; }
 """)

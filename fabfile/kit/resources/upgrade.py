@@ -80,7 +80,9 @@ class NewRelease(Resource):
             . /etc/os-release
             echo "$VERSION_CODENAME"
             if [ -e {} ]; then echo unfinished
-            elif [ "$ID" = ubuntu ] && command -v do-release-upgrade >/dev/null && do-release-upgrade -c -q >/dev/null 2>&1
+            # It refuses to go on before a reboot, and what it has just done is not to be followed by the release after that.
+            elif [ "$ID" = ubuntu ] && [ ! -e /run/reboot-required ] && command -v do-release-upgrade >/dev/null &&
+                do-release-upgrade -c -q >/dev/null 2>&1
             then echo newer; fi
             """,
             UNFINISHED,
@@ -95,7 +97,9 @@ class NewRelease(Resource):
 
     def apply(self, seen):
         if seen["next"] == "newer":
-            return as_unit("remote-jupyter-release", "do-release-upgrade -f DistUpgradeViewNonInteractive -m server")
+            # It begins with a system that is up to date only. This view of it answers that changed configuration files stay.
+            ubuntus = "apt update\napt --yes dist-upgrade\ndo-release-upgrade -f DistUpgradeViewNonInteractive"
+            return as_unit("remote-jupyter-release", apt_script(self.lock_timeout, ubuntus))
         # Whatever ends this in the middle, the sources name the new release already, and the next run goes on.
         script = sh(
             """
