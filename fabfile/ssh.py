@@ -48,7 +48,7 @@ OPENED = "<opened>"  # stands for where sshd may forward to: to each Jupyter of 
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Opened:
+class _Opened(Resource):
     """A resource in which OPENED occurs; the ports of other users' Jupyters are known on the host only."""
 
     ports: tuple[int, ...]  # of this one, and those that the settings name
@@ -69,6 +69,10 @@ class _Opened:
 
     def apply(self, seen):
         return super(_Opened, self.filled(seen)).apply(seen)
+
+    def filled(self, seen):
+        """Return the resource as it is to be on this host."""
+        raise NotImplementedError
 
     def fill(self, text, seen):
         """Return *text* with the addresses in it, which are the same whichever Jupyter's settings are used."""
