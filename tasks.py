@@ -151,6 +151,15 @@ def bench(c):
     bench.main()
 
 
+@task
+def picture(c):
+    """Draw docs/terminal.svg anew, from a real run."""
+    _prepare(LAB_PACKAGES)
+    from tests.hosts import picture
+
+    picture.main()
+
+
 def _prepare(packages=()):
     """Say what is needed for hosts on this machine, and install what is missing."""
     if not HERE_IS_ENOUGH:
@@ -176,4 +185,4 @@ def _show(host):
 
 
 _lab = Collection("lab", lab_up, lab_ssh, lab_list, lab_down, lab_build)
-namespace = Collection(_lab, test, lint, requirements, demo, bench)
+namespace = Collection(_lab, test, lint, requirements, demo, bench, picture)

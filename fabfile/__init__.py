@@ -7,12 +7,12 @@ from .access import close_other_access
 from .apache import configure_apache, enable_apache_modules, install_apache
 from .certs import cert_status, delete_cert, issue_cert, renew_cert
 from .checks import preflight, verify
+from .commandline import adopt
 from .conda import install_anaconda, remove_anaconda
 from .control import logs, open_, restart, start, status, stop
 from .firewall import firewall
 from .jupyter import configure_jupyter, set_password
 from .keys import copy_ssh_key, create_ssh_key
-from .kit.task import adopt
 from .notebooks import pull_notebooks, push_notebooks
 from .presets import direct_setup, full_setup, tunnel_setup
 from .ssh import harden_ssh
@@ -20,42 +20,43 @@ from .system import release_upgrade, system_update
 from .tunnel import tunnel
 from .users import create_user, lock_user, remove_user
 
+# In the order in which a person meets them; `fab --list` keeps it.
 ns = Collection(
-    cert_status,
-    close_other_access,
-    configure_apache,
-    configure_jupyter,
-    copy_ssh_key,
     create_ssh_key,
-    create_user,
-    delete_cert,
-    direct_setup,
-    enable_apache_modules,
-    firewall,
-    full_setup,
-    harden_ssh,
-    install_anaconda,
-    install_apache,
-    issue_cert,
-    lock_user,
-    logs,
-    open_,
+    copy_ssh_key,
     preflight,
-    pull_notebooks,
+    full_setup,
+    tunnel_setup,
+    direct_setup,
+    create_user,
+    install_anaconda,
+    configure_jupyter,
+    install_apache,
+    enable_apache_modules,
+    configure_apache,
+    issue_cert,
+    close_other_access,
+    firewall,
+    harden_ssh,
+    verify,
+    open_,
+    tunnel,
     push_notebooks,
-    release_upgrade,
-    remove_anaconda,
-    remove_user,
-    renew_cert,
+    pull_notebooks,
+    status,
+    logs,
+    start,
+    stop,
     restart,
     set_password,
-    start,
-    status,
-    stop,
+    cert_status,
+    renew_cert,
+    delete_cert,
     system_update,
-    tunnel,
-    tunnel_setup,
-    verify,
+    release_upgrade,
+    lock_user,
+    remove_user,
+    remove_anaconda,
 )
 
 if __name__ == "fabfile":

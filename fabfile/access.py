@@ -42,7 +42,10 @@ CLOSING = {"apache": without_apache, "direct": without_direct}
 
 @setup()
 def close_other_access(c, s):
-    """Take away what other access modes than the chosen one have opened; notebooks and the password stay."""
+    """Close the ways in that were not chosen.
+
+    Notebooks and the password stay.
+    """
     for access, closing in CLOSING.items():
         if access != s.jupyter.access:
             yield from closing(s)

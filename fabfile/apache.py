@@ -42,7 +42,10 @@ def enable_apache_modules(c, s):
 
 @setup(domain="tls.domain", port="jupyter.port", base_url="jupyter.base_url", site="apache.site", name="jupyter.name")
 def configure_apache(c, s):
-    """Serve Jupyter with TLS and websockets below its path, and lead plain HTTP there."""
+    """Serve Jupyter with TLS and websockets.
+
+    It is below its path, and plain HTTP leads there.
+    """
     mine = names(c, s)
     part = render(
         "apache-jupyter.inc.j2",

@@ -42,7 +42,10 @@ ACME = dict(issuer="tls.issuer", domain="tls.domain", email="tls.email", staging
 
 @setup(**ACME, days="tls.days", certificate="tls.certificate", key="tls.key", fallback="tls.fallback")
 def issue_cert(c, s):
-    """Have a certificate for the server's names: self-signed, from Let's Encrypt, or your own."""
+    """Have a certificate for the server's names.
+
+    Self-signed, from Let's Encrypt or another ACME server, or your own.
+    """
     yield from pair(c, s)
     if s.tls.issuer == "letsencrypt":
         certificate = acme(c, s)
@@ -57,7 +60,7 @@ def issue_cert(c, s):
 
 @setup(**ACME)
 def renew_cert(c, s):
-    """Renew certbot's certificate now, although it is not time yet."""
+    """Renew certbot's certificate before it is time."""
     if s.tls.issuer != "letsencrypt":
         raise ValueError(f"tls.issuer: {s.tls.issuer}: only a certificate of letsencrypt can be renewed; for others: issue-cert")
     yield from by_certbot(s)
@@ -66,7 +69,10 @@ def renew_cert(c, s):
 
 @setup(domain="tls.domain")
 def delete_cert(c, s):
-    """Delete certbot's certificate and go back to a self-signed one."""
+    """Go back to a self-signed certificate.
+
+    certbot's own is deleted.
+    """
     yield Package("openssl", lock_timeout=s.apt.lock_timeout)
     yield Directory("/etc/remote-jupyter")
     yield Directory(FOLDER)
@@ -136,7 +142,7 @@ def authority(s):
 
 @task(help={"domain": "Name under which it is served; empty for tls.domain, or the host as you gave it to -H."})
 def cert_status(c, domain=None):
-    """Show the certificate: issuer, names, days left, where it is served, and when it is renewed."""
+    """Show the certificate and when it is renewed."""
     if not isinstance(c, Connection):
         raise Exit("cert-status looks at a server: say which with -H [user@]host", 2)
     s = check_status(c, domain)

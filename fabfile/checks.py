@@ -29,7 +29,7 @@ MACHINES = ("x86_64", "aarch64")
 
 @setup()
 def preflight(c, s):
-    """Find out what would go wrong, before anything is changed."""
+    """Find out what would go wrong; changes nothing."""
     yield Check("architecture", "uname -m", architecture)
     yield Check(
         "distribution",
@@ -139,7 +139,10 @@ def apt(output, patience):
     }
 )
 def verify(c, domain=None, json=None, ask_password=False):
-    """Prove from here that a person can reach Jupyter, log in, and use a kernel and a terminal."""
+    """Prove that a person can use Jupyter, from here.
+
+    It reaches it as a browser does, logs in, runs a cell and uses a terminal.
+    """
     if not isinstance(c, Connection):
         raise Exit("verify looks at a server: say which with -H [user@]host", 2)
     s = check_verify(c, domain, json)

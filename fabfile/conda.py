@@ -38,7 +38,10 @@ from .options import home, jupyter_service, login_user, prefix, setup
     update="python.update",
 )
 def install_anaconda(c, s):
-    """Give the login user a Python with JupyterLab and the classic notebook."""
+    """Give that user a Python with Jupyter in it.
+
+    Anaconda, Miniconda, Miniforge or a venv, with JupyterLab and the classic notebook.
+    """
     path, user = prefix(s), s.user.name
     # A server that runs already would go on with what it has loaded.
     restart = jupyter_service(s).restart
@@ -129,7 +132,10 @@ def channels(output):
     help={"yes": "Remove without asking."},
 )
 def remove_anaconda(c, s, yes=False):
-    """Remove the conda that install-anaconda made, with its packages and environments, and what it left in the shell."""
+    """Remove the conda that install-anaconda made.
+
+    Its packages and environments, and what it left in the shell, go with it.
+    """
     if s.python.distribution == "venv":
         raise ValueError("python.distribution: venv is no conda; remove its folder yourself")
     removed = CondaRemoved(prefix(s), s.user.name, s.jupyter.name)

@@ -68,13 +68,13 @@ def start(c):
 
 @controls()
 def stop(c):
-    """Stop Jupyter, which ends its kernels; it comes back with the next boot."""
+    """Stop Jupyter until the next boot; kernels end."""
     act(c, "stop", lambda service: sh("systemctl stop {}", service.name), "is stopped")
 
 
 @controls()
 def restart(c):
-    """Restart Jupyter, which ends its kernels, and wait until it answers."""
+    """Restart Jupyter; kernels end."""
     act(c, "restart", lambda service: service.started("restart"), "runs anew, and answers")
 
 
@@ -86,7 +86,10 @@ STATUS = """
 
 @controls()
 def status(c):
-    """Show whether Jupyter runs and answers, since when, with how many kernels, and where it is reached."""
+    """Show whether Jupyter runs, and where.
+
+    Also since when, and with how many kernels.
+    """
     s = check(c)
     unit = f"{s.jupyter.name}.service"
     answering = sh('{} || { echo "$why" >&2; false; }', Shell(jupyter_service(s).ready))

@@ -20,7 +20,10 @@ fi
 
 @setup(allow="firewall.allow")
 def firewall(c, s):
-    """Let in SSH, what Jupyter needs and what you name; rules of others stay."""
+    """Let in SSH, Jupyter and what you name, no more.
+
+    Rules that others made stay.
+    """
     if not s.firewall.enabled:
         return
     yield Package("ufw", lock_timeout=s.apt.lock_timeout)

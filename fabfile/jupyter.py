@@ -29,7 +29,7 @@ def generated_here(c):
     help={"ask_password": "Ask for Jupyter's password here, instead of JUPYTER_PASSWORD or a generated one."},
 )
 def configure_jupyter(c, s, ask_password=False):
-    """Run Jupyter as the login user's service, on loopback, behind a password."""
+    """Run Jupyter as a service, behind a password."""
     user, config = s.user.name, f"{home(s)}/.jupyter"
     hash_file = f"{config}/password-hash"
     service = jupyter_service(s)
@@ -89,7 +89,10 @@ def configure_jupyter(c, s, ask_password=False):
 
 @setup(user="user.name", name="jupyter.name", help={"no_prompt": "Take JUPYTER_PASSWORD, and do not ask for it."})
 def set_password(c, s, no_prompt=False):
-    """Change Jupyter's password; it holds at once, the kernels go on, and everybody has to log in again."""
+    """Change Jupyter's password; kernels go on.
+
+    It holds at once, and everybody has to log in again.
+    """
     password = web_password(not no_prompt)
     if not password:
         raise ValueError("JUPYTER_PASSWORD: is not set; set it, or let yourself be asked")

@@ -41,7 +41,10 @@ mv -f "$new" .ssh/authorized_keys; echo added
     }
 )
 def create_ssh_key(c, path="~/.ssh/id_ed25519", type="ed25519", comment="", no_passphrase=False):
-    """Make an SSH key on your machine, with a passphrase that you are asked for; a key that is there stays."""
+    """Make an SSH key on your machine.
+
+    It asks for a passphrase; a key that is there stays.
+    """
     file = Path(path).expanduser()
     public = Path(f"{file}.pub")
     with _here:
@@ -71,7 +74,10 @@ def create_ssh_key(c, path="~/.ssh/id_ed25519", type="ed25519", comment="", no_p
 
 @task(help={"key": "The public key's file; else that of fab -i, or the first of yours."})
 def copy_ssh_key(c, key=None):
-    """Let your key log in as the user after -H, over a password login if there is no other way yet."""
+    """Let your key log in on the server.
+
+    It logs in as the user after -H, with that user's password if there is no other way yet.
+    """
     if not isinstance(c, Connection):
         raise Exit("copy-ssh-key brings a key to a server: say which with -H [user@]host", BAD_REQUEST)
     file = public_key(c, key)

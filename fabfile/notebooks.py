@@ -38,7 +38,10 @@ def rsync_installed(c, s):
 
 @task(help=FLAGS)
 def push_notebooks(c, folder="notebooks", delete=False, overwrite=False):
-    """Copy a folder of notebooks from here to the server; what is newer there stays, and is named."""
+    """Copy a folder of notebooks to the server.
+
+    What is newer there stays, and is named.
+    """
     s = check(c, folder)
     if not Path(folder).expanduser().is_dir():
         raise Exit(f"--folder {folder}: there is no such folder here", 2)
@@ -47,7 +50,10 @@ def push_notebooks(c, folder="notebooks", delete=False, overwrite=False):
 
 @task(help=FLAGS)
 def pull_notebooks(c, folder="notebooks", delete=False, overwrite=False):
-    """Copy the notebooks from the server into a folder here; what is newer here stays, and is named."""
+    """Copy the notebooks from the server.
+
+    What is newer in the folder here stays, and is named.
+    """
     s = check(c, folder)
     if not c.config.run.dry:
         Path(folder).expanduser().mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from .users import create_user
     help={"ask_password": "Ask for the passwords here, instead of USER_PASSWORD, JUPYTER_PASSWORD or generated ones."},
 )
 def full_setup(c, s, ask_password=False):
-    """Turn a fresh server into a Jupyter server behind Apache with TLS."""
+    """Do everything: Jupyter behind Apache with TLS."""
     s = by_access(s, "apache")
     yield from preflight.body(c, s)
     # What takes longest goes on while packages are installed.
@@ -49,7 +49,10 @@ def full_setup(c, s, ask_password=False):
     help={"ask_password": "Ask for the passwords here, instead of USER_PASSWORD, JUPYTER_PASSWORD or generated ones."},
 )
 def tunnel_setup(c, s, ask_password=False):
-    """Turn a fresh server into a Jupyter server that only SSH reaches, by the task tunnel."""
+    """Do everything: Jupyter that only SSH reaches.
+
+    The task tunnel leads there.
+    """
     s = by_access(s, "tunnel")
     yield from preflight.body(c, s)
     yield from begin_download(c, s)
@@ -72,7 +75,7 @@ def tunnel_setup(c, s, ask_password=False):
     help={"ask_password": "Ask for the passwords here, instead of USER_PASSWORD, JUPYTER_PASSWORD or generated ones."},
 )
 def direct_setup(c, s, ask_password=False):
-    """Turn a fresh server into a Jupyter server that speaks TLS itself, without Apache."""
+    """Do everything: Jupyter with TLS and no Apache."""
     s = by_access(s, "direct")
     yield from preflight.body(c, s)
     yield from begin_download(c, s)

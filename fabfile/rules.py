@@ -1,5 +1,6 @@
 """Rules for settings: each takes a value and returns it as it is used, or raises ValueError that says what would be valid."""
 
+import difflib
 import ipaddress
 import re
 
@@ -48,10 +49,16 @@ def one_of(*choices):
     def rule(value):
         value = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
         if value not in choices:
-            raise ValueError(" or ".join(choices))
+            raise ValueError(" or ".join(choices) + nearest(value, choices))
         return value
 
     return rule
+
+
+def nearest(name, known):
+    """Return the question whether the one of *known* that is nearest to *name* was meant; an empty text where none is near."""
+    near = difflib.get_close_matches(str(name), known, 1, 0.5)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def list_of(rule):

@@ -129,7 +129,10 @@ class KnownHostKey(Resource):
 
 @setup(password_authentication="ssh.password_authentication", permit_root_login="ssh.permit_root_login")
 def harden_ssh(c, s):
-    """Allow key logins only, forward to nothing but Jupyter, and offer no weak algorithm."""
+    """Allow SSH logins by key only.
+
+    sshd forwards to nothing but Jupyter, and offers no weak algorithm.
+    """
     root = {"prohibit-password": "without-password"}.get(s.ssh.permit_root_login, s.ssh.permit_root_login)
     passwords = "yes" if s.ssh.password_authentication else "no"
     own = {"ports": (s.jupyter.port, *s.ssh.permit_open), "name": s.jupyter.name}

@@ -38,7 +38,10 @@ def packages_up_to_date(c, s):
 
 @task(help={"reboot": "Reboot afterwards where packages were changed or the system asks for it, wait, and go on."})
 def system_update(c, reboot=False):
-    """Update, upgrade, dist-upgrade, autoremove; no question is asked, held packages stay."""
+    """Bring every package up to date.
+
+    Update, upgrade, dist-upgrade, autoremove; no question is asked, and held packages stay.
+    """
     if not isinstance(c, Connection):
         raise Exit("system-update is about a server: say which with -H [user@]host", 2)
     before = packages_up_to_date(c)
@@ -87,7 +90,10 @@ def rebooted(c):
 
 @setup(help={"yes": "Really do it; make a backup first."})
 def release_upgrade(c, s, yes=False):
-    """Bring the system to its next release, with Jupyter working afterwards; only with --yes."""
+    """Bring the system to its next release.
+
+    Only with --yes; Jupyter works afterwards.
+    """
     if not yes and not c.config.run.dry:
         raise ValueError("release-upgrade changes the whole system: make a backup, see what --dry says, and then say --yes")
     yield Check("ready for the next release", RELEASE, ready_for_release)

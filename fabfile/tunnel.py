@@ -53,7 +53,10 @@ class Taken(Lost):
     }
 )
 def tunnel(c, port=8888, no_browser=False):
-    """Lead a port of your machine to Jupyter on the server, until Ctrl-C; open a browser there."""
+    """Lead a port of your machine to Jupyter.
+
+    It opens a browser there, and ends with Ctrl-C.
+    """
     if not isinstance(c, Connection):
         raise Exit("tunnel leads to a server: say which with -H [user@]host", 2)
     s = check_tunnel(c, port)

@@ -75,7 +75,10 @@ def sudoers(s):
 
 @setup(user="user.name", help={"unlock": "Let the user in again."})
 def lock_user(c, s, unlock=False):
-    """Let the user log in no more, by key or password; what runs goes on, and nothing is removed."""
+    """Let the user log in no more.
+
+    Neither by key nor by password; what runs goes on, and nothing is removed.
+    """
     not_me(c, s)
     yield Locked(s.user.name, not unlock, guard=None if unlock else unlocking(s))
     yield Login()
@@ -87,7 +90,7 @@ def lock_user(c, s, unlock=False):
     help={"yes": "Do not ask.", "with_home": "Remove the home too, with all that is in it."},
 )
 def remove_user(c, s, yes=False, with_home=False):
-    """Remove the user; the home stays where nothing else is asked for."""
+    """Remove the user; the home stays."""
     not_me(c, s)
     what = f"Remove {s.user.name} from {c.host}" + (f", with all of {home(s)}" if with_home else "")
     confirm(c, what, yes)

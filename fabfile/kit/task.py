@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import fabric
 from fabric import Connection
-from invoke import Exit, ParseError
+from invoke import Exit
 from invoke.exceptions import UnknownFileType
 from invoke.util import yaml
 
@@ -259,13 +259,7 @@ def writable(flag, path):
 
 def adopt(program):
     """Let the Fabric *program* run its command lines by our `Executor`, and say what is wrong with a ``-f FILE``."""
-    load, parse = program.update_config, program.parse_tasks
-
-    def parse_tasks():
-        try:
-            parse()
-        except ParseError as error:
-            raise Exit(str(error), BAD_REQUEST) from None
+    load = program.update_config
 
     def update_config(*args, **kwargs):
         try:
@@ -274,7 +268,7 @@ def adopt(program):
             why = "it holds no mapping of settings" if isinstance(error, (AttributeError, TypeError)) else error
             raise Exit(f"-f {program.args.config.value}: {why}", BAD_REQUEST) from None
 
-    program.executor_class, program.update_config, program.parse_tasks = Executor, update_config, parse_tasks
+    program.executor_class, program.update_config = Executor, update_config
 
 
 def confirm(c, what, yes=False):
