@@ -43,6 +43,8 @@ class LoadedSettings(Resource):
     home: str
     wanted: str
 
+    undo = "nothing is left: it restarts what runs with older settings"
+
     @property
     def label(self):
         return f"LoadedSettings {self.service.name}"

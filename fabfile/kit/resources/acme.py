@@ -41,6 +41,8 @@ class AcmeCertificate(Resource):
     TRIES: ClassVar[str] = "/var/lib/remote-jupyter/acme-tries"  # the time of each that has not succeeded, one a line
     slow = True
 
+    undo = "delete-cert"
+
     @property
     def label(self):
         return f"AcmeCertificate {' '.join(self.names)}"
@@ -225,6 +227,8 @@ class ChallengeProbe(Resource):
 
     changes_unseen = True  # with the file in place, this machine can ask
 
+    undo = "rm {0.certificate.challenge}"
+
     @property
     def label(self):
         return f"ChallengeProbe {self.certificate.challenge}"
@@ -262,6 +266,8 @@ class RenewedCertificate(Resource):
     first: list = field(default_factory=list, compare=False, repr=False)  # its serial number, before and after
 
     slow = True
+
+    undo = "none is needed: the one before is in /etc/letsencrypt/archive"
 
     @property
     def label(self):
@@ -322,6 +328,8 @@ class NoLineage(Resource):
     """certbot has no certificate *name* any more, and renews none."""
 
     name: str
+
+    undo = "issue-cert --issuer letsencrypt"
 
     def probe(self):
         return sh("ls -d /etc/letsencrypt/renewal/{}.conf /etc/letsencrypt/live/{} 2>/dev/null; :", self.name, self.name)

@@ -24,6 +24,8 @@ class _Switched(Resource):
     enable: ClassVar[str]
     disable: ClassVar[str]
 
+    undo = "{0.disable} {0.name}"
+
     def probe(self):
         return sh(
             """
@@ -78,6 +80,8 @@ class ServedCertificate(Resource):
     name: str
     path: str
 
+    undo = "nothing is left: it reloads what is served"
+
     def probe(self):
         return sh(
             """
@@ -112,6 +116,8 @@ class ApacheInclude(Resource):
 
     site: str
     pattern: str
+
+    undo = "configure-apache, with apache.site as it was"
 
     @property
     def label(self):
@@ -214,6 +220,8 @@ SERVED_FOR_OTHERS = sh(
 @dataclass(frozen=True)
 class ApacheOff(Resource):
     """Apache does not run, now and at boot, unless it serves more than what Debian's packages bring and what is ours."""
+
+    undo = "systemctl enable --now apache2"
 
     @property
     def label(self):

@@ -59,6 +59,7 @@ class Resource:
     changes_unseen: ClassVar[bool] = False  # whether others must be asked again after it changed
     only_asks: ClassVar[bool] = False  # whether it never changes anything
     slow: ClassVar[bool] = False  # whether its progress is worth showing
+    undo: ClassVar[str]  # what a person does to take it back; {0} is the resource, {1} the names of its packages
 
     def probe(self):
         """Return read-only shell text; its standard output goes to `parse`."""
@@ -110,6 +111,11 @@ class Resource:
     def fell_short(self, output):
         """Return why `apply`, which printed *output*, left it as it was although the run may go on; or an empty text."""
         return ""
+
+    def way_back(self):
+        """Return what a person does to take it back, in words that may hold a command or a task."""
+        handler = f", then {self.notify.name}" if self.notify else ""
+        return self.undo.format(self, " ".join(getattr(self, "packages", getattr(self, "names", ())))) + handler
 
     def settles(self, seen):
         """Return the names of the handlers that a change of this makes unnecessary."""

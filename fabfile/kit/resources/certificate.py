@@ -35,6 +35,8 @@ class SelfSigned(Resource):
         }
     """)
 
+    undo = "rm {0.path} {0.key}"
+
     def probe(self):
         return sh(
             """

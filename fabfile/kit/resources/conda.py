@@ -68,6 +68,8 @@ class CondaPrefix(Resource):
 
     changes_unseen = slow = True
 
+    undo = "remove-anaconda"
+
     def probe(self):
         return sh(
             """
@@ -198,6 +200,8 @@ class CondaRemoved(Resource):
     service: str = ""
 
     slow = True
+
+    undo = "install-anaconda"
 
     def probe(self):
         return sh(

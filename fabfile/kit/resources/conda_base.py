@@ -25,6 +25,8 @@ class CondaPackages(Resource):
 
     changes_unseen = slow = True
 
+    undo = "{0.path}/bin/conda remove {1}"
+
     @property
     def label(self):
         """The kind and the packages."""
@@ -104,6 +106,8 @@ class CondaUpdates(Resource):
 
     changes_unseen = slow = True
 
+    undo = "{0.path}/bin/conda install --revision N, which conda list --revisions names"
+
     @property
     def label(self):
         """The kind and the packages."""
@@ -160,6 +164,8 @@ class CondaInit(Resource):
 
     path: str
     user: str
+
+    undo = "{0.path}/bin/conda init --reverse"
 
     def probe(self):
         return sh(

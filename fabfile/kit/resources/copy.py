@@ -20,6 +20,8 @@ class CertificateCopy(Resource):
     mode: str = "0600"  # of the key
     needed: bool = True
 
+    undo = "rm -r {0.path}"
+
     def probe(self):
         return sh(
             """

@@ -20,6 +20,8 @@ class Directory(Resource):
     mode: str = "0755"  # empty: as it is
     adopt: bool = True
 
+    undo = "rmdir {0.path}, once it is empty"
+
     def probe(self):
         return sh(
             """

@@ -52,6 +52,8 @@ class Download(Resource):
 
     changes_unseen = slow = True
 
+    undo = "nothing is left: the installer goes when it has run, or rm /var/cache/remote-jupyter/{0.name}*"
+
     def probe(self):
         return sh(
             """
@@ -104,6 +106,8 @@ class DownloadBegun(Resource):
     slow = True
 
     FINE: ClassVar[tuple[str, ...]] = ("under way", "there", "not needed")
+
+    undo = "nothing is left: the installer goes when it has run, or rm /var/cache/remote-jupyter/{0.name}*"
 
     def probe(self):
         # The server of the file is only asked where it is needed.

@@ -34,6 +34,8 @@ class File(Resource):
         else echo absent; fi
     """
 
+    undo = "rm {0.path}"
+
     def probe(self):
         return sh(self.PROBE, self.path)
 
@@ -107,6 +109,8 @@ class Absent(Resource):
     """There is no file *path*; one that `MARK` does not show to be ours is not removed."""
 
     path: str
+
+    undo = "the task that wrote {0.path} writes it again"
 
     def probe(self):
         return sh(File.PROBE, self.path)

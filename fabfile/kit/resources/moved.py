@@ -14,6 +14,8 @@ class MovedAside(Resource):
     to: str
     owner: str = "root"
 
+    undo = "mv {0.to} {0.path}"
+
     def probe(self):
         return sh('for p in {} {}; do [ -e "$p" ] || [ -L "$p" ] && echo there || echo absent; done', self.path, self.to)
 

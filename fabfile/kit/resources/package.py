@@ -63,6 +63,8 @@ class Package(Resource):
 
     changes_unseen = slow = True
 
+    undo = "apt-get purge {1}, as far as /var/log/apt/history.log says that the run installed it"
+
     def __init__(self, *names, lock_timeout=300, notify=None):
         for name, value in (("names", names), ("lock_timeout", lock_timeout), ("notify", notify)):
             object.__setattr__(self, name, value)

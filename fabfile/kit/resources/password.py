@@ -23,6 +23,8 @@ class PasswordFile(Resource):
     purpose: str = "password"
     told: list = field(default_factory=list, compare=False, repr=False)
 
+    undo = "set-password, or rm {0.path}"
+
     def probe(self):
         return sh(File.PROBE, self.path)
 

@@ -23,6 +23,8 @@ class Venv(Resource):
 
     slow = True
 
+    undo = "rm -r {0.path}"
+
     def probe(self):
         return sh(
             """
@@ -73,6 +75,8 @@ class PipPackages(Resource):
 
     changes_unseen = True
     slow = True
+
+    undo = "{0.prefix}/bin/pip uninstall {1}"
 
     @property
     def label(self):
@@ -126,6 +130,8 @@ class PipUpdates(Resource):
     packages: tuple[str, ...]
 
     changes_unseen = slow = True
+
+    undo = "{0.prefix}/bin/pip install NAME==VERSION, with the version as it was"
 
     @property
     def label(self):

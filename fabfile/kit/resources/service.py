@@ -19,6 +19,8 @@ class Service(Resource):
     ready: str = ""
     ours: bool = False
 
+    undo = "systemctl disable --now {0.name}"
+
     def probe(self):
         return sh(
             """

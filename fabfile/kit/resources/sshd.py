@@ -27,6 +27,8 @@ class SshdSettings(Resource):
     settings: tuple[str, ...] = ()
     weak: tuple[str, ...] = ()
 
+    undo = "nothing is left: it looks whether the file is in force"
+
     @property
     def label(self):
         return f"SshdSettings {self.user}"

@@ -80,6 +80,8 @@ class ChannelTerms(Resource):
 
     UNIT: ClassVar[str] = "remote-jupyter-conda"
 
+    undo = "{0.path}/bin/conda tos reject"
+
     def probe(self):
         return sh(
             """

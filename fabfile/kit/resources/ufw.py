@@ -51,6 +51,11 @@ class UfwRule(Resource):
     def label(self):
         return f"UfwRule {self.port or 'ssh'}"
 
+    @property
+    def undo(self):
+        """The way back; SSH's own port may be another one."""
+        return f"ufw delete allow {self.port or 'PORT'}/tcp"
+
     def probe(self):
         return RULES if self.port else SSH_PORTS + RULES
 
@@ -96,6 +101,8 @@ class UfwOnly(Resource):
     shared: tuple[int, ...] = ()
     needed: str = ":"
 
+    undo = "ufw allow PORT/tcp"
+
     def probe(self):
         return self.needed + "\nprintf '\\000'\n" + SSH_PORTS + RULES
 
@@ -122,6 +129,8 @@ class UfwOnly(Resource):
 @dataclass(frozen=True)
 class UfwEnabled(Resource):
     """The firewall is on, now and at boot, and lets in only what rules allow."""
+
+    undo = "ufw disable"
 
     def probe(self):
         return """

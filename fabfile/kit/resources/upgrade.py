@@ -23,6 +23,8 @@ class Upgraded(Resource):
     changes_unseen = slow = True
     progress = Package.progress
 
+    undo = "apt-get install NAME=VERSION, with the versions of /var/log/apt/history.log"
+
     @property
     def label(self):
         return "Upgraded"
@@ -69,6 +71,8 @@ class NewRelease(Resource):
 
     changes_unseen = slow = True
     progress = Package.progress
+
+    undo = "there is none; make a copy of the server before"
 
     @property
     def label(self):

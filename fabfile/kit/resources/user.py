@@ -34,6 +34,8 @@ class User(Resource):
     told: list = field(default_factory=list, compare=False, repr=False)
     known: list = field(default_factory=list, compare=False, repr=False)  # of whoever wants to log in with it
 
+    undo = "remove-user --user {0.name}"
+
     def probe(self):
         return sh(
             """
@@ -170,6 +172,8 @@ class AuthorizedKeys(Resource):
     needed: bool = True
     undo_after: int = 60
 
+    undo = "create-user --user {0.user} --remove-key KEY"
+
     @property
     def path(self):
         """The file of the keys."""
@@ -261,6 +265,8 @@ class Locked(Resource):
     locked: bool = True
     or_gone: bool = False
 
+    undo = "lock-user --unlock --user {0.name}"
+
     def probe(self):
         return sh("getent shadow {} || echo none", self.name)
 
@@ -294,6 +300,8 @@ class NoUser(Resource):
     home: str
     with_home: bool = False
     adopt: bool = False
+
+    undo = "move {0.home} away, create-user --user {0.name}, and move the files back"
 
     def probe(self):
         text = """

@@ -14,6 +14,8 @@ class Withdrawn(Resource):
     path: str
     links: tuple[str, ...] = ()
 
+    undo = "the task that wrote {0.path} writes it again"
+
     def probe(self):
         return sh(
             """
