@@ -17,7 +17,8 @@ from . import lab
 
 ROOT = Path(__file__).resolve().parents[2]
 FAB = Path(sys.executable).with_name("fab")
-WIDTH, CELL, ROW = 108, 7.83, 18  # columns, and the size of one in pixels
+WIDTH, CELL, ROW = 124, 7.83, 18  # columns, and the size of one in pixels
+NBSP = "\xa0"  # other spaces would be drawn as one
 COLOURS = {"31": "#e06c75", "32": "#98c379", "33": "#e5c07b", "35": "#c678dd", "36": "#56b6c2"}  # xterm's numbers
 
 
@@ -71,14 +72,15 @@ def svg(lines):
                 colour = COLOURS.get(code[1])
             elif part:
                 fill = f' fill="{colour}"' if colour else ""
-                spans.append(f'<tspan x="{16 + at * CELL:.1f}"{fill}>{html.escape(part)}</tspan>')
+                shown = html.escape(part).replace(" ", NBSP)
+                spans.append(f'<tspan x="{16 + at * CELL:.1f}"{fill}>{shown}</tspan>')
                 at += len(part)
         rows.append(f'<text y="{30 + number * ROW}">{"".join(spans)}</text>')
     width, height = round(32 + WIDTH * CELL), 30 + len(lines) * ROW
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">\n'
         '<rect width="100%" height="100%" rx="8" fill="#1e222a"/>\n'
-        '<g fill="#d7dae0" font-family="DejaVu Sans Mono, Menlo, Consolas, monospace" font-size="13" xml:space="preserve">\n'
+        '<g fill="#d7dae0" font-family="DejaVu Sans Mono, Menlo, Consolas, monospace" font-size="13">\n'
         + "\n".join(rows)
         + "\n</g>\n</svg>\n"
     )
