@@ -160,6 +160,14 @@ def picture(c):
     picture.main()
 
 
+@task
+def undo_table(c):
+    """Write the README's table of changes and their ways back anew, from the resources."""
+    from tests import readme
+
+    readme.main()
+
+
 def _prepare(packages=()):
     """Say what is needed for hosts on this machine, and install what is missing."""
     if not HERE_IS_ENOUGH:
@@ -185,4 +193,4 @@ def _show(host):
 
 
 _lab = Collection("lab", lab_up, lab_ssh, lab_list, lab_down, lab_build)
-namespace = Collection(_lab, test, lint, requirements, demo, bench, picture)
+namespace = Collection(_lab, test, lint, requirements, demo, bench, picture, undo_table)

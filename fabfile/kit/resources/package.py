@@ -63,7 +63,7 @@ class Package(Resource):
 
     changes_unseen = slow = True
 
-    undo = "apt-get purge {1}, as far as /var/log/apt/history.log says that the run installed it"
+    undo = "apt-get purge {1}, where /var/log/apt/history.log shows that it was not there before"
 
     def __init__(self, *names, lock_timeout=300, notify=None):
         for name, value in (("names", names), ("lock_timeout", lock_timeout), ("notify", notify)):

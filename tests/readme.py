@@ -1,0 +1,63 @@
+"""README.md as the tests read it: its fenced blocks, and the table that `inv undo-table` makes."""
+
+import re
+from pathlib import Path
+
+from fabric import Config, Connection
+
+import fabfile
+from fabfile.kit.plan import PARTS, Section
+from fabfile.kit.task import SetupTask, hidden
+
+README = Path(__file__).parents[1] / "README.md"
+MARKS = "<!-- made by inv undo-table -->\n", "<!-- end -->\n"
+HOST = "server.example.org"
+NOT_RUN = "# not run in the tests"
+# With default settings the first asks for a password, and the second has nothing to renew.
+WITHOUT_A_PLAN = ("set-password", "renew-cert")
+
+
+def blocks(language):
+    """Return the text of each fenced block in *language*."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def commands(on_a_host):
+    """Return the shell commands that go to a server, or else those that do not; what is marked as not run is left out."""
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line and NOT_RUN not in line]
+    return [line.split("  #")[0].strip() for line in lines if (HOST in line) is on_a_host]
+
+
+def changes():
+    """Yield (task, resource) for each change of each task with default settings; those of the presets come first."""
+    config = Config(overrides={"run": {"dry": True}}, user_prefix="/nonexistent/", system_prefix="/nonexistent/")
+    c, seen = Connection(f"root@{HOST}", config=config), set()
+    for name, task in fabfile.ns.tasks.items():
+        if not isinstance(task, SetupTask) or name in WITHOUT_A_PLAN:
+            continue
+        tasks = []
+        with hidden("FABRIC_"):
+            parts = list(task.body(c))
+        for part in parts:
+            if isinstance(part, Section):
+                tasks.append(part.task) if part.task else tasks.pop()
+            elif not isinstance(part, PARTS) and not part.only_asks and part.label not in seen:
+                seen.add(part.label)
+                yield tasks[-1], part
+
+
+def undo_table():
+    """Return the table of every change with its way back."""
+    rows = [f"| `{task}` | {resource.label} | {resource.way_back()} |" for task, resource in changes()]
+    return "\n".join(["| task | change | way back |", "| --- | --- | --- |", *rows, ""])
+
+
+def with_table(text):
+    """Return the README's *text* with the table as it is now."""
+    before, _, rest = text.partition(MARKS[0])
+    return before + MARKS[0] + undo_table() + MARKS[1] + rest.partition(MARKS[1])[2]
+
+
+def main():
+    """Write the table into the README."""
+    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
