@@ -1,4 +1,18 @@
-"""remote-jupyter: turn a fresh Debian or Ubuntu server into a secure remote Jupyter server."""
+"""remote-jupyter: turn a fresh Debian or Ubuntu server into a secure remote Jupyter server.
+
+This package is the collection of the tasks, in the order in which a person meets them. `fab` finds it by itself in a clone,
+as the folder ``fabfile``; installed, it is ``remote_jupyter``, and a team's own fabfile imports the tasks from here.
+
+Most tasks are setup tasks: generators of resources, each of which says one thing that should be true on the server. Begin with
+`users.create_user`, which is one, and `presets.full_setup`, which joins others. A task that does something once, such as
+`tunnel.tunnel`, is a plain Fabric task. What they share:
+
+    options     the rules of all settings (config/defaults.yml has their defaults), and what follows from them
+    render      whole configuration files from config/templates
+    web         how a person's browser meets Jupyter, for verify
+    commandline how `fab` lists tasks and answers what was mistyped
+    kit         the engine, which makes true what the tasks say
+"""
 
 from fabric.main import program
 from invoke import Collection
