@@ -1,5 +1,6 @@
 """The README's commands and its fabfile, on a server."""
 
+import re
 import shlex
 import subprocess
 
@@ -54,3 +55,16 @@ def test_the_readmes_commands_run_and_so_does_its_fabfile(person, tmp_path, conv
     person(line, tmp_path, 0)
     assert converged.ssh("cat /etc/profile.d/workshop.sh; command -v dot").stdout == "export WORKSHOP=2026\n/usr/bin/dot\n"
     assert " changed=0 " in person(line, tmp_path, 0)
+
+
+def test_the_ways_back_that_are_commands_lead_back(converged, tell, full_setup):
+    commands = {}
+    for _, resource in readme.changes():
+        command = resource.way_back().partition(", then ")[0]
+        if re.match(r"(rm|a2dis\w+|ufw|systemctl) ", command) and "PORT" not in command:
+            commands[resource.label] = command
+    undone = [label for _, label in reversed(tell("bookworm").first.items) if label in commands]
+    assert len(undone) > 15
+    converged.ssh("\n".join(["set -e", *(commands[label] for label in dict.fromkeys(undone))]))
+    foretold = full_setup(converged, "--dry")
+    assert foretold.status == 3 and set(undone) <= foretold.having("would change", "unknown"), foretold.text
