@@ -303,6 +303,8 @@ class Renewal(Resource):
     name: str
     by_timer: bool = True
 
+    undo = "the preset of the way in that was chosen before sets it again"
+
     def probe(self):
         return sh("sed -n 's/^autorenew *= *//p' {} 2>/dev/null || echo none", self.conf)
 

@@ -81,6 +81,8 @@ class NoCopy(Resource):
 
     path: str
 
+    undo = "the certificate itself is still there; issue-cert copies it again"
+
     def probe(self):
         return sh("cd {} 2>/dev/null && ls -d cert.pem key.pem .new.* 2>/dev/null; :", self.path)
 
