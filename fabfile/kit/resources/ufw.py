@@ -51,10 +51,10 @@ class UfwRule(Resource):
     def label(self):
         return f"UfwRule {self.port or 'ssh'}"
 
-    @property
-    def undo(self):
-        """The way back; SSH's own port may be another one."""
-        return f"ufw delete allow {self.port or 'PORT'}/tcp"
+    undo = "ufw delete allow {0.port}/tcp"
+
+    def way_back(self):
+        return super().way_back() if self.port else "ufw delete allow PORT/tcp, with each port of sshd"
 
     def probe(self):
         return RULES if self.port else SSH_PORTS + RULES
