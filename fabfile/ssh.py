@@ -107,6 +107,7 @@ class KnownHostKey(Resource):
     connection: Connection = field(compare=False, repr=False)
 
     label = "KnownHostKey"
+    undo = "ssh-keygen -R HOST, on your machine"
 
     def probe(self):
         return "cat /etc/ssh/ssh_host_ed25519_key.pub /etc/ssh/ssh_host_rsa_key.pub 2>/dev/null; :"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import fabfile
-from fabfile.kit import resources
+from fabfile.kit.resources import Resource
 from fabfile.options import RULES
 
 from . import readme
@@ -22,11 +22,17 @@ def test_the_ways_back_are_those_of_the_resources():
     assert readme.with_table(TEXT) == TEXT, "make it anew by: inv undo-table"
 
 
-@pytest.mark.parametrize("name", resources.__all__)
-def test_each_kind_that_changes_something_says_its_way_back(name):
-    kind = getattr(resources, name)
-    if isinstance(kind, type) and issubclass(kind, resources.Resource) and not kind.only_asks and kind is not resources.Resource:
-        assert kind.undo, name
+def kinds(base=Resource):
+    """Yield every kind of resource, of the engine and of the tasks."""
+    for kind in base.__subclasses__():
+        if kind.__module__.startswith("fabfile"):
+            yield kind
+            yield from kinds(kind)
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_each_kind_that_changes_something_says_its_way_back(kind):
+    assert kind.only_asks or kind.undo
 
 
 @pytest.mark.parametrize("line", readme.commands(on_a_host=False))
