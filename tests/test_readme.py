@@ -30,7 +30,7 @@ def kinds(base=Resource):
             yield from kinds(kind)
 
 
-@pytest.mark.parametrize("kind", kinds())
+@pytest.mark.parametrize("kind", list(kinds()))
 def test_each_kind_that_changes_something_says_its_way_back(kind):
     assert kind.only_asks or kind.undo
 
