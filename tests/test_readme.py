@@ -26,7 +26,8 @@ def kinds(base=Resource):
     """Yield every kind of resource, of the engine and of the tasks."""
     for kind in base.__subclasses__():
         if kind.__module__.startswith("fabfile"):
-            yield kind
+            if not kind.__name__.startswith("_"):  # a part of others
+                yield kind
             yield from kinds(kind)
 
 
