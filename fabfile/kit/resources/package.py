@@ -80,12 +80,14 @@ class Package(Resource):
         return f"Package {' '.join(self.names)}"
 
     def probe(self):
+        # What apt would do is asked without the caches that it would write.
         return sh(
             """
             status=$(dpkg-query -W -f '${Package} ${db:Status-Status}\\n' {} 2>/dev/null)
             [ -z "$status" ] || echo "$status"
             [ "$(echo "$status" | grep -c ' installed$')" = {} ] ||
-                apt-get -s -o Debug::NoLocking=1 --no-install-recommends install {} 2>/dev/null |
+                apt-get -s -o Debug::NoLocking=1 -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \\
+                    --no-install-recommends install {} 2>/dev/null |
                 sed -n 's/^Remv \\([^ ]*\\).*/\\1 removed/p'
             """,
             words(self.names),
