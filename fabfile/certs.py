@@ -172,7 +172,7 @@ SERVING = """
     for port in $(ss -Hltn | awk '{ sub(".*:", "", $4); print $4 }' | sort -nu); do
         [ "$port" != 22 ] && [ "$port" != 80 ] || continue
         found=$(timeout 3 openssl s_client -connect "127.0.0.1:$port" </dev/null 2>/dev/null |
-            openssl x509 2>/dev/null) && printf '%s\n%s\000' "$port" "$found"
+            openssl x509 2>/dev/null) && printf '%s\\n%s\\000' "$port" "$found"
     done; :
 """
 RENEWAL = """

@@ -88,6 +88,12 @@ def test_no_f_string_builds_shell():
     assert not found
 
 
+def test_no_shell_text_holds_a_zero_byte():
+    # dash passes over it; what printf shall print is written with two backslashes.
+    texts = [(name, node.value) for name, node in nodes(ast.Constant) if isinstance(node.value, str)]
+    assert not [(name, text) for name, text in texts if "\0" in text and "\n" in text]
+
+
 def test_all_that_is_public_is_explained():
     # What a kind of resource has is explained once, where it is declared.
     [base] = [node for _, node in nodes(ast.ClassDef, ["kit/resources/base.py"]) if node.name == "Resource"]
