@@ -19,8 +19,7 @@ DEBIAN = Path("/etc/debian_version").exists()
 HERE_IS_ENOUGH = DEBIAN and os.geteuid() == 0
 NEED = "booting servers on this machine needs root on Debian or Ubuntu"
 
-LAB_PACKAGES = ["debian-archive-keyring", "iproute2", "mmdebstrap", "nftables", "openssh-client"]
-LAB_PACKAGES += ["systemd-container"]
+LAB_PACKAGES = ["debian-archive-keyring", "iproute2", "mmdebstrap", "nftables", "openssh-client", "systemd-container"]
 TEST_PACKAGES = [*LAB_PACKAGES, "chromium", "chromium-driver", "libnss3-tools", "pebble", "rsync"]
 
 REQUIREMENTS = """\

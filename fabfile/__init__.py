@@ -8,7 +8,12 @@ Most tasks are setup tasks: generators of resources, each of which says one thin
 `tunnel.tunnel`, is a plain Fabric task. What they share:
 
     options     the rules of all settings (config/defaults.yml has their defaults), and what follows from them
+    rules       what such rules are made of
     render      whole configuration files from config/templates
+    installers  the known installers of conda, with what each needs
+    pair        the certificate and the key that are served
+    loaded      what the running Jupyter has really loaded
+    openssh     the command line of OpenSSH that goes where a Fabric connection goes, for tunnel and notebooks
     web         how a person's browser meets Jupyter, for verify
     commandline how `fab` lists tasks and answers what was mistyped
     kit         the engine, which makes true what the tasks say

@@ -9,6 +9,7 @@ from functools import cache
 from fabric import Connection, task
 from invoke import Exit
 
+from .installers import MACHINES
 from .jupyter import generated_here
 from .kit.errors import Problem
 from .kit.quote import sh, words
@@ -24,7 +25,6 @@ from .tunnel import Lost, Tunnel
 
 GIB = 1 << 20  # in the kibibytes of /proc/meminfo and df
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
-MACHINES = ("x86_64", "aarch64")
 
 
 @setup()

@@ -112,4 +112,4 @@ def sources(name, version="", url="", sha256=""):
             f"python.version: the SHA-256 of {known.title} {version} is not known here; "
             f"give it in python.sha256, or choose {' or '.join(known.versions)}"
         )
-    return tuple(Source(known.url(version, one), sum, one) for one, sum in known.versions[version].items())
+    return tuple(Source(known.url(version, one), checksum, one) for one, checksum in known.versions[version].items())

@@ -18,11 +18,11 @@ from .kit.report import say
 from .kit.resources import Package
 from .kit.settings import Invalid
 from .kit.shell import shell_of
+from .kit.task import PENDING
 from .openssh import ssh_config, ssh_environment
 from .options import notebook_dir, schema, setup
 
 LEFT_OUT = (".ipynb_checkpoints", ".~*")  # Jupyter's own
-PENDING = 3
 FLAGS = {
     "folder": "Folder on your machine.",
     "delete": "Delete what is there and not here (the other way round for pull).",

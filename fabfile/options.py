@@ -54,7 +54,7 @@ def keys(value):
 
 
 def url(value):
-    """A rule: an https address, or nothing."""
+    """A rule: a web address without a password, or nothing; plain HTTP is allowed, as what is fetched is checked by itself."""
     # A password in it would be shown in plans, and in the list of processes.
     return text(r"https?://[^\s'\"@/]+(/[^\s'\"]*)?", "an address that begins with https://, and holds no password")(value)
 

@@ -77,7 +77,7 @@ class Report:
         say(f"{self.host}  {' '.join(f'{name}={number}' for name, number in counts.items())}  {trips}, {self.seconds:.1f} s")
 
     def as_dict(self):
-        """Return the report as DESIGN.md's JSON for one host."""
+        """Return the report as the JSON of one host."""
         tasks = {}
         for entry in self.entries:
             row = {"resource": entry.resource, "status": entry.status, "seconds": entry.seconds, "diff": entry.diff}

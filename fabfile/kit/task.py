@@ -289,6 +289,3 @@ def check_host(text):
     match = host.fullmatch(text.strip())
     if not match or not 0 < int(match["port"] or 22) < 65536:
         raise Exit(f"-H {text}: this is no host; [user@]host[:port] is expected, as in root@example.org:22", BAD_REQUEST)
-
-
-__all__ = ["Executor", "SetupTask", "converge", "report_for", "setup"]

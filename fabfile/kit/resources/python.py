@@ -73,8 +73,7 @@ class PipPackages(Resource):
     user: str
     packages: tuple[str, ...]
 
-    changes_unseen = True
-    slow = True
+    changes_unseen = slow = True
 
     undo = "{0.prefix}/bin/pip uninstall {1}"
 

@@ -4,10 +4,10 @@ import json
 import sys
 import threading
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ..quote import Shell, sh
 from .base import CANNOT_KNOW, Resource
+from .conda import UNIT
 from .unit import PROXIES, as_unit
 
 _answers = {}  # of one command line, by question
@@ -78,8 +78,6 @@ class ChannelTerms(Resource):
     channels: tuple[str, ...]
     agreement: Agreement
 
-    UNIT: ClassVar[str] = "remote-jupyter-conda"
-
     undo = "{0.path}/bin/conda tos reject"
 
     def probe(self):
@@ -109,4 +107,4 @@ class ChannelTerms(Resource):
     def apply(self, seen):
         accept = "{} tos accept --override-channels --channel {}\n"
         steps = [sh(accept, f"{self.path}/bin/conda", one) for one in self.differs(seen)]
-        return as_unit(self.UNIT, PROXIES + "".join(steps), self.user)
+        return as_unit(UNIT, PROXIES + "".join(steps), self.user)

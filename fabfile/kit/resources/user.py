@@ -18,8 +18,7 @@ class User(Resource):
     """A person's account with its own group, this *home*, a shell, membership of *groups* and not of *not_groups*, a password.
 
     A user who exists keeps what is not asked for: *shell* and *password* may be left out. With *adopt* false, one whom we
-    did not make is refused. Where no password was ever set and
-    *needs_password* says so, one is generated and told once.
+    did not make is refused. Where no password was ever set and *needs_password* says so, one is generated and told once.
     """
 
     name: str
