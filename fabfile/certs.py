@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from textwrap import dedent
 
-from fabric import Connection, task
+from fabric import task
 from invoke import Exit
 
 from .apache import answer_challenges
@@ -30,9 +30,8 @@ from .kit.resources import (
 )
 from .kit.resources.certificate import is_address
 from .kit.resources.check import clock
-from .kit.settings import Invalid
 from .kit.shell import shell_of
-from .options import names, render, schema, setup
+from .options import names, render, schema, settings_for, setup
 from .pair import CERTIFICATE, FOLDER, KEY, LINEAGE, LIVE, certbots, names_of, pair, taken_up
 
 HOOK = "/etc/letsencrypt/renewal-hooks/deploy/50-remote-jupyter"
@@ -143,8 +142,6 @@ def authority(s):
 @task(help={"domain": "Name under which it is served; empty for tls.domain, or the host as you gave it to -H."})
 def cert_status(c, domain=None):
     """Show the certificate and when it is renewed."""
-    if not isinstance(c, Connection):
-        raise Exit("cert-status looks at a server: say which with -H [user@]host", 2)
     s = check_status(c, domain)
     try:
         answers = shell_of(c).batch([sh("cat {}", CERTIFICATE), SERVING, sh(RENEWAL, LINEAGE, LIVE, CERTIFICATE)])
@@ -159,10 +156,7 @@ def cert_status(c, domain=None):
 
 def check_status(c, domain=None, **_):
     """Return the settings of `cert_status`; raises Exit with status 2 where they are not valid."""
-    try:
-        return schema.load(c, {"tls.domain": domain})
-    except Invalid as error:
-        raise Exit(str(error), 2) from None
+    return settings_for(c, {"tls.domain": domain})
 
 
 cert_status.check = check_status

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict, replace
 from functools import cache
 
-from fabric import Connection, task
+from fabric import task
 from invoke import Exit
 
 from .installers import MACHINES
@@ -17,9 +17,9 @@ from .kit.report import FAILED, OK, Report, say
 from .kit.resources import Check
 from .kit.resources.check import clock
 from .kit.shell import shell_of
-from .kit.task import writable
-from .openssh import ssh_environment, ssh_words
-from .options import apache_ports, base_url, names, password, prefix, schema, setup
+from .kit.task import BAD_REQUEST, writable
+from .openssh import check_ssh, ssh_environment
+from .options import apache_ports, base_url, names, password, prefix, settings_for, setup
 from .pair import CERTIFICATE
 from .tunnel import Lost, Tunnel
 
@@ -143,13 +143,11 @@ def verify(c, domain=None, json=None, ask_password=False):
 
     It reaches it as a browser does, logs in, runs a cell and uses a terminal.
     """
-    if not isinstance(c, Connection):
-        raise Exit("verify looks at a server: say which with -H [user@]host", 2)
     s = check_verify(c, domain, json)
     try:
         given = password("JUPYTER_PASSWORD", ask_password) or next(reversed(generated_here(c)), None)
     except ValueError as error:
-        raise Exit(str(error), 2) from None
+        raise Exit(str(error), BAD_REQUEST) from None
     if c.config.run.dry:
         say(f"{c.original_host}  verify would log in and start a kernel and a terminal; it is left out of a dry run")
         return
@@ -168,14 +166,11 @@ def verify(c, domain=None, json=None, ask_password=False):
 
 def check_verify(c, domain=None, json=None, **_):
     """Return the settings of `verify`; raises Exit with status 2 where they are not valid or *json* cannot be written."""
+    s = settings_for(c, {"tls.domain": domain})
     if json:
         writable("json", json)
-    try:
-        s = schema.load(c, {"tls.domain": domain})
-        if s.jupyter.access == "tunnel":
-            ssh_words(c)
-    except ValueError as error:
-        raise Exit(str(error), 2) from None
+    if s.jupyter.access == "tunnel":
+        check_ssh(c)
     return s
 
 

@@ -2,28 +2,24 @@
 
 import contextlib
 
-from fabric import Connection, task
+from fabric import task
 from invoke import Exit
 
 from .kit.errors import Problem
 from .kit.quote import Shell, sh
 from .kit.report import say
-from .kit.settings import Invalid
 from .kit.shell import shell_of
-from .options import address, jupyter_service, schema
+from .kit.task import BAD_REQUEST
+from .options import address, jupyter_service, settings_for
 from .tunnel import show_page
 
 
 def check(c, lines=0, **_):
     """Return the settings; raises Exit with status 2 where they are not valid, or *lines* is no number."""
-    if not isinstance(c, Connection):
-        raise Exit("this is about a server: say which with -H [user@]host", 2)
+    s = settings_for(c)
     if not str(lines).isdigit():
-        raise Exit(f"--lines {lines}: a whole number is expected", 2)
-    try:
-        return schema.load(c, {})
-    except Invalid as error:
-        raise Exit(str(error), 2) from None
+        raise Exit(f"--lines {lines}: a whole number is expected", BAD_REQUEST)
+    return s
 
 
 def controls(**helps):

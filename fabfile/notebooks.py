@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-from fabric import Connection, task
+from fabric import task
 from invoke import Exit
 
 from .kit.errors import Problem
@@ -16,11 +16,10 @@ from .kit.patchwork import environment, transfers
 from .kit.quote import sh, words
 from .kit.report import say
 from .kit.resources import Package
-from .kit.settings import Invalid
 from .kit.shell import shell_of
-from .kit.task import PENDING
+from .kit.task import BAD_REQUEST, PENDING
 from .openssh import ssh_config, ssh_environment
-from .options import notebook_dir, schema, setup
+from .options import notebook_dir, settings_for, setup
 
 LEFT_OUT = (".ipynb_checkpoints", ".~*")  # Jupyter's own
 FLAGS = {
@@ -44,7 +43,7 @@ def push_notebooks(c, folder="notebooks", delete=False, overwrite=False):
     """
     s = check(c, folder)
     if not Path(folder).expanduser().is_dir():
-        raise Exit(f"--folder {folder}: there is no such folder here", 2)
+        raise Exit(f"--folder {folder}: there is no such folder here", BAD_REQUEST)
     copy(c, s, folder, False, delete, overwrite)
 
 
@@ -62,14 +61,10 @@ def pull_notebooks(c, folder="notebooks", delete=False, overwrite=False):
 
 def check(c, folder="notebooks", **_):
     """Return the settings; raises Exit with status 2 where they are not valid, or *folder* is no folder."""
-    if not isinstance(c, Connection):
-        raise Exit("this is about a server: say which with -H [user@]host", 2)
+    s = settings_for(c)
     if Path(folder).expanduser().exists() and not Path(folder).expanduser().is_dir():
-        raise Exit(f"--folder {folder}: is no folder", 2)
-    try:
-        return schema.load(c, {})
-    except Invalid as error:
-        raise Exit(str(error), 2) from None
+        raise Exit(f"--folder {folder}: is no folder", BAD_REQUEST)
+    return s
 
 
 push_notebooks.check = pull_notebooks.check = check

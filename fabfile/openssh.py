@@ -9,8 +9,10 @@ import tempfile
 from pathlib import Path
 
 from fabric import Connection
+from invoke import Exit
 
 from .kit.connect import DEAD_AFTER, TIMEOUT
+from .kit.task import BAD_REQUEST
 
 ASKPASS = """#!/bin/sh
 case $1 in *assphrase*) printf '%s\\n' "$REMOTE_JUPYTER_PASSPHRASE";; *) printf '%s\\n' "$REMOTE_JUPYTER_PASSWORD";; esac
@@ -46,6 +48,14 @@ def ssh_words(c, *options):
     elif c.gateway:
         settings["ProxyCommand"] = c.gateway
     return [*words, *(f"-o{name}={value}" for name, value in settings.items()), *options]
+
+
+def check_ssh(c):
+    """Raise Exit with status 2 where OpenSSH cannot go where *c* goes."""
+    try:
+        ssh_words(c)
+    except ValueError as error:
+        raise Exit(str(error), BAD_REQUEST) from None
 
 
 def ssh_config(c):

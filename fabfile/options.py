@@ -5,11 +5,15 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+from fabric import Connection
+from invoke import Exit
+
 from .installers import DISTRIBUTIONS
 from .kit import secret
 from .kit.resources import Service, User
 from .kit.resources.apache import CONFIGTEST
-from .kit.settings import Schema
+from .kit.settings import Invalid, Schema
+from .kit.task import BAD_REQUEST
 from .kit.task import setup as kit_setup
 from .loaded import ready
 from .render import environment, in_url
@@ -114,6 +118,16 @@ RULES = {
 
 schema = Schema("remote_jupyter", CONFIG / "defaults.yml", RULES)
 setup = partial(kit_setup, schema)
+
+
+def settings_for(c, flags=None):
+    """Return the settings to a task that is no setup task; raises Exit with status 2 where one is wrong, or *c* has no host."""
+    if not isinstance(c, Connection):
+        raise Exit("this is about a server: say which with -H [user@]host", BAD_REQUEST)
+    try:
+        return schema.load(c, flags)
+    except Invalid as error:
+        raise Exit(str(error), BAD_REQUEST) from None
 
 
 # For TLS 1.2, by Mozilla's intermediate profile.

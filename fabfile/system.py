@@ -2,7 +2,7 @@
 
 import time
 
-from fabric import Connection, task
+from fabric import task
 from invoke import Exit
 
 from .conda import install_anaconda
@@ -11,9 +11,8 @@ from .kit.errors import Problem
 from .kit.report import say
 from .kit.resources import Check, NewRelease, Upgraded
 from .kit.resources.upgrade import NEXT
-from .kit.settings import Invalid
 from .kit.shell import shell_of
-from .options import schema, setup
+from .options import settings_for, setup
 
 PATIENCE = 600  # seconds for a server to come back
 RELEASE = """
@@ -42,8 +41,7 @@ def system_update(c, reboot=False):
 
     Update, upgrade, dist-upgrade, autoremove; no question is asked, and held packages stay.
     """
-    if not isinstance(c, Connection):
-        raise Exit("system-update is about a server: say which with -H [user@]host", 2)
+    settings_for(c)
     before = packages_up_to_date(c)
     if not reboot or c.config.run.dry:
         return
@@ -56,15 +54,7 @@ def system_update(c, reboot=False):
         raise Exit(f"{c.original_host}  {error}", 1) from None
 
 
-def check_update(c, **_):
-    """Raise Exit with status 2 where the settings are not valid."""
-    try:
-        schema.load(c, {})
-    except Invalid as error:
-        raise Exit(str(error), 2) from None
-
-
-system_update.check = check_update
+system_update.check = lambda c, **_: settings_for(c)
 
 
 def rebooted(c):

@@ -20,13 +20,13 @@ from pathlib import Path
 from urllib import request
 from urllib.error import URLError
 
-from fabric import Connection, task
+from fabric import task
 from invoke import Exit
 
 from .kit.report import say
-from .kit.settings import Invalid
-from .openssh import ssh_environment, ssh_words
-from .options import base_url, schema
+from .kit.task import BAD_REQUEST
+from .openssh import check_ssh, ssh_environment, ssh_words
+from .options import base_url, settings_for
 
 ASK_EVERY = 5  # seconds between two questions to Jupyter
 ALIVE = "alive"
@@ -57,11 +57,9 @@ def tunnel(c, port=8888, no_browser=False):
 
     It opens a browser there, and ends with Ctrl-C.
     """
-    if not isinstance(c, Connection):
-        raise Exit("tunnel leads to a server: say which with -H [user@]host", 2)
     s = check_tunnel(c, port)
     if threading.current_thread() is not threading.main_thread():
-        raise Exit("tunnel leads to one server at a time: name one with -H", 2)
+        raise Exit("tunnel leads to one server at a time: name one with -H", BAD_REQUEST)
     if c.config.run.dry:
         say(f"{c.original_host}  tunnel would lead to port {s.jupyter.port} of the server; it is left out of a dry run")
         return
@@ -73,12 +71,10 @@ def tunnel(c, port=8888, no_browser=False):
 def check_tunnel(c, port=8888, **_):
     """Return the settings of `tunnel`; raises Exit with status 2 where they are not valid."""
     if not str(port).isdigit() or not 0 < int(port) < 65536:
-        raise Exit(f"--port {port}: a whole number from 1 to 65535 is expected", 2)
-    try:
-        ssh_words(c)
-        return schema.load(c, {})
-    except (Invalid, ValueError) as error:
-        raise Exit(str(error), 2) from None
+        raise Exit(f"--port {port}: a whole number from 1 to 65535 is expected", BAD_REQUEST)
+    s = settings_for(c)
+    check_ssh(c)
+    return s
 
 
 tunnel.check = check_tunnel

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import time
 
 import pytest
 
@@ -101,14 +100,6 @@ class Running:
         """Wait for its end; what it said, and its status."""
         status = self.process.wait(seconds)
         return Run(status, *(file.read_text() for file in self.files), report=None)
-
-
-def eventually(condition, seconds=30):
-    """Wait until something holds."""
-    deadline = time.monotonic() + seconds
-    while not (holds := condition()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return holds
 
 
 def state(host):

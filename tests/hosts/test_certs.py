@@ -14,9 +14,9 @@ from cryptography import x509
 pytest.register_assert_rewrite("tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults")
 from .acme import BLOCKED  # noqa: E402
 from .conftest import BIN, NUMBERS, REPOSITORY  # noqa: E402
-from .faults import Running, eventually, is_one_failure, on  # noqa: E402
+from .faults import Running, is_one_failure, on  # noqa: E402
 from .lab import base  # noqa: E402
-from .visitor import PASSWORD, Line, Visitor  # noqa: E402
+from .visitor import PASSWORD, Line, Visitor, eventually  # noqa: E402
 
 pytest_plugins = ["tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults"]
 

@@ -10,9 +10,9 @@ import pytest
 pytest.register_assert_rewrite("tests.hosts.converged", "tests.hosts.faults")
 from . import installer as made  # noqa: E402
 from .conftest import NUMBERS  # noqa: E402
-from .faults import eventually, is_one_failure, is_one_refusal, nothing_changes, on, state  # noqa: E402
+from .faults import is_one_failure, is_one_refusal, nothing_changes, on, state  # noqa: E402
 from .lab import base  # noqa: E402
-from .visitor import PASSWORD  # noqa: E402
+from .visitor import PASSWORD, eventually  # noqa: E402
 
 pytest_plugins = ["tests.hosts.converged", "tests.hosts.faults"]
 

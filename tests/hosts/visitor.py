@@ -145,7 +145,7 @@ class Visitor:
                         return shown
 
 
-def eventually(condition, seconds=15):
+def eventually(condition, seconds=30):
     """Wait until something holds; the answer is whether it does."""
     deadline = time.monotonic() + seconds
     while not (holds := condition()) and time.monotonic() < deadline:
