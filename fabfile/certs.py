@@ -100,11 +100,13 @@ def acme(c, s):
             instead = "give a name that leads there, or tls.issuer self-signed or own"
             raise ValueError(f"tls.domain: {name} is an address; Debian's certbot gets certificates for names only; {instead}")
         if "." not in name:
-            raise ValueError(f"tls.domain: {name} is no full DNS name, such as an issuer gives certificates for")
+            raise ValueError(
+                f"tls.domain: {name} is no full DNS name; an issuer gives certificates for names such as jupyter.example.org"
+            )
     staging = "" if s.tls.staging else rehearsal(s)
     server = s.tls.acme_staging if s.tls.staging else s.tls.acme_server
     if not server:
-        raise ValueError("tls.staging: tls.acme_staging is empty, and says where to get a certificate then")
+        raise ValueError("tls.staging: tls.acme_staging is empty; set it to the server that gives such a certificate")
     return AcmeCertificate(
         LINEAGE,
         names(c, s),

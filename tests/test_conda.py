@@ -16,8 +16,9 @@ from fabfile.installers import DISTRIBUTIONS, MACHINES, sources
 from fabfile.kit.errors import Problem
 from fabfile.kit.quote import Shell
 from fabfile.kit.resources import Agreement, Download, DownloadBegun, Source, Terms, terms
-from fabfile.kit.resources.conda_base import fits, specification
+from fabfile.kit.resources.conda_base import specification
 from fabfile.kit.resources.download import size
+from fabfile.kit.resources.python import fits
 from fabfile.kit.resources.upload import fetched
 from fabfile.options import schema
 

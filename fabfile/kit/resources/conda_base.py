@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..quote import sh, words
 from .base import CANNOT_KNOW, Resource
 from .conda import BLOCK, UNIT
-from .python import canonical
+from .python import RECORD, installed
 from .terms import Agreement
 from .unit import PROXIES, as_unit
 
@@ -42,17 +42,7 @@ class CondaPackages(Resource):
         )
 
     def parse(self, output):
-        from packaging.requirements import Requirement
-
-        found = re.findall(r"site-packages/(.+?)-([^-]+)\.dist-info/RECORD", output)
-        found += re.findall(r"conda-meta/(.+)-([^-/]+)-[^-/]+\.json", output)
-        versions = {canonical(name): version for name, version in found}
-        seen = {}
-        for package in self.packages:
-            requirement = Requirement(package)
-            version = versions.get(canonical(requirement.name))
-            seen[package] = "installed" if version and fits(requirement, version) else version
-        return seen
+        return installed(self.packages, RECORD.findall(output) + re.findall(r"conda-meta/(.+)-([^-/]+)-[^-/]+\.json", output))
 
     def want(self):
         return dict.fromkeys(self.packages, "installed")
@@ -71,16 +61,6 @@ class CondaPackages(Resource):
             *(self.path, PROXIES, words(map(specification, self.differs(seen)))),
         )
         return as_unit(UNIT, script, self.user)
-
-
-def fits(requirement, version):
-    """Return whether *version*, as conda has it, is allowed by *requirement*."""
-    from packaging.version import InvalidVersion
-
-    try:
-        return not requirement.specifier or requirement.specifier.contains(version, prereleases=True)
-    except InvalidVersion:
-        return False
 
 
 def specification(package):

@@ -8,10 +8,35 @@ from .base import CANNOT_KNOW, Resource
 from .directory import Directory
 from .unit import as_unit
 
+RECORD = re.compile(r"site-packages/(.+?)-([^-]+)\.dist-info/RECORD")  # what pip writes last of each distribution
+
 
 def canonical(name):
     """Return the name of a Python distribution as PyPI compares it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed(packages, found):
+    """Return "installed" for each of *packages* that is among the (name, version) *found*, else the version that is, or None."""
+    from packaging.requirements import Requirement
+
+    versions = {canonical(name): version for name, version in found}
+    seen = {}
+    for package in packages:
+        requirement = Requirement(package)
+        version = versions.get(canonical(requirement.name))
+        seen[package] = "installed" if version and fits(requirement, version) else version
+    return seen
+
+
+def fits(requirement, version):
+    """Return whether *version*, as pip or conda has it, is allowed by *requirement*."""
+    from packaging.version import InvalidVersion
+
+    try:
+        return not requirement.specifier or requirement.specifier.contains(version, prereleases=True)
+    except InvalidVersion:
+        return False
 
 
 @dataclass(frozen=True)
@@ -82,7 +107,6 @@ class PipPackages(Resource):
         return f"PipPackages {' '.join(self.packages)}"
 
     def probe(self):
-        # RECORD is what pip writes last of each distribution.
         return sh(
             """
             p={}; python=$(readlink -f "$p/bin/python")
@@ -92,20 +116,10 @@ class PipPackages(Resource):
         )
 
     def parse(self, output):
-        from packaging.requirements import Requirement
-
-        found = dict(re.findall(r"site-packages/(.+?)-([^-]+)\.dist-info/RECORD", output))
-        versions = {canonical(name): version for name, version in found.items()}
-        seen = {}
-        for package in self.packages:
-            requirement = Requirement(package)
-            version = versions.get(canonical(requirement.name))
-            fits = version is not None and requirement.specifier.contains(version, prereleases=True)
-            seen[package] = "installed" if fits else version
-        return seen
+        return installed(self.packages, RECORD.findall(output))
 
     def want(self):
-        return {package: "installed" for package in self.packages}
+        return dict.fromkeys(self.packages, "installed")
 
     def apply(self, seen):
         pip = "{} install --no-input --disable-pip-version-check --progress-bar off {}"
