@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from fabfile import certs, issue_cert
-from fabfile.kit.resources import AcmeCertificate, CertificateCopy, ChallengeProbe, File, RenewedCertificate, acme
+from fabfile.kit.resources import AcmeCertificate, CertificateCopy, ChallengeProbe, File, RenewedCertificate, acme, reach
 from fabfile.options import schema
 
 NOW = 1_800_000_000
@@ -121,15 +121,15 @@ def web(monkeypatch):
     ],
 )
 def test_every_address_of_a_name_must_lead_there(web, monkeypatch, here, there, said):
-    monkeypatch.setattr(acme, "resolved", lambda _: here)
-    problem = acme.astray("a.example", there, {"192.0.2.1", "2001:db8::1"}, PATH, "cafe")
+    monkeypatch.setattr(reach, "resolved", lambda _: here)
+    problem = reach.astray("a.example", there, {"192.0.2.1", "2001:db8::1"}, PATH, "cafe")
     assert (said in problem) if said else problem == ""
 
 
 def test_another_server_under_the_name_is_found_out(web, monkeypatch):
-    monkeypatch.setattr(acme, "resolved", lambda _: ["192.0.2.1"])
+    monkeypatch.setattr(reach, "resolved", lambda _: ["192.0.2.1"])
     for path, text in (("/elsewhere", "cafe"), (PATH, "beef")):
-        assert "which is not this server (HTTP " in acme.astray("a.example", [], set(), path, text)
+        assert "which is not this server (HTTP " in reach.astray("a.example", [], set(), path, text)
 
 
 # -- settings

@@ -1,6 +1,6 @@
 """The kinds of resources."""
 
-from .acme import AcmeCertificate, ChallengeProbe, NoLineage, Renewal, RenewedCertificate
+from .acme import AcmeCertificate, ChallengeProbe, RenewedCertificate
 from .apache import ApacheConf, ApacheInclude, ApacheModule, ApacheOff, ApacheSite, ServedCertificate
 from .base import Handler, Resource
 from .certificate import SelfSigned
@@ -11,6 +11,7 @@ from .copy import CertificateCopy, NoCopy
 from .directory import Directory
 from .download import Download, DownloadBegun, Source
 from .file import MARK, Absent, File
+from .lineage import NoLineage, Renewal
 from .moved import MovedAside
 from .package import Package
 from .password import PasswordFile

@@ -1,10 +1,7 @@
 """A certificate of an ACME server such as Let's Encrypt, by certbot."""
 
-import contextlib
-import http.client
 import re
 import secrets
-import socket
 import ssl
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -12,10 +9,10 @@ from typing import ClassVar
 from ..quote import Shell, sh, words
 from .base import Resource
 from .certificate import SelfSigned, normal
+from .reach import astray
 from .unit import as_unit
 
 HOUR = 3600
-PATIENCE = 5  # seconds for an answer of port 80
 GAVE_UP = "not obtained: "  # before what the operator must know
 
 
@@ -294,110 +291,3 @@ class RenewedCertificate(Resource):
 
     def apply(self, seen):
         return as_unit("remote-jupyter-certbot", self.certificate.get(seen["serial"], rehearse=False))
-
-
-@dataclass(frozen=True)
-class Renewal(Resource):
-    """certbot's timer renews its certificate *name*, or not; where there is none, nothing is to be renewed."""
-
-    name: str
-    by_timer: bool = True
-
-    undo = "the preset of the way in that was chosen before sets it again"
-
-    def probe(self):
-        return sh("sed -n 's/^autorenew *= *//p' {} 2>/dev/null || echo none", self.conf)
-
-    @property
-    def conf(self):
-        """certbot's own settings of this certificate."""
-        return f"/etc/letsencrypt/renewal/{self.name}.conf"
-
-    def parse(self, output):
-        told = output.strip().lower()
-        return {"by timer": self.want()["by timer"] if told == "none" else "no" if told == "false" else "yes"}
-
-    def want(self):
-        return {"by timer": "yes" if self.by_timer else "no"}
-
-    def apply(self, seen):
-        off = "" if self.by_timer else r"s/^\[renewalparams\]$/&\nautorenew = False/"
-        return sh("sed -i -e '/^autorenew *=/d' -e {} {}", off, self.conf)
-
-
-@dataclass(frozen=True)
-class NoLineage(Resource):
-    """certbot has no certificate *name* any more, and renews none."""
-
-    name: str
-
-    undo = "issue-cert --issuer letsencrypt"
-
-    def probe(self):
-        return sh("ls -d /etc/letsencrypt/renewal/{}.conf /etc/letsencrypt/live/{} 2>/dev/null; :", self.name, self.name)
-
-    def parse(self, output):
-        return {"certificate": "there" if output.strip() else "none"}
-
-    def want(self):
-        return {"certificate": "none"}
-
-    def apply(self, seen):
-        return sh(
-            """
-            certbot delete -n --cert-name {} >/dev/null 2>&1 || :
-            rm -rf /etc/letsencrypt/renewal/{}.conf /etc/letsencrypt/live/{} /etc/letsencrypt/archive/{}
-            """,
-            *[self.name] * 4,
-        )
-
-
-def astray(name, by_server, own, path, text):
-    """Return why *name* does not lead to the file *path* with this *text*, asked from here; or an empty text.
-
-    Its addresses are what this machine's DNS says, and where that knows nothing, what the server's says.
-    """
-    addresses = resolved(name) or [one for one in by_server if not loopback(one)]
-    if not addresses:
-        mine = " or ".join(sorted(own)) or "the server's address"
-        return f"{name} has no address in the DNS; make a record for it with {mine}"
-    for address in addresses:
-        problem = asked(name, address, path, text)
-        if problem and not (problem is UNREACHABLE and address in own):
-            return problem.format(name=name, address=address)
-    return ""
-
-
-UNREACHABLE = "{name} leads to {address}, which is not this server's, and cannot be reached from here; correct the DNS record"
-
-
-def asked(name, address, path, text):
-    """Return what is wrong with the answer of port 80 of *address* for *name*, with places for both; or an empty text."""
-    try:
-        with contextlib.closing(http.client.HTTPConnection(address, 80, timeout=PATIENCE)) as line:
-            line.request("GET", path, headers={"Host": name})
-            answer = line.getresponse()
-            if answer.status == 200 and answer.read(1000).decode(errors="replace").strip() == text:
-                return ""
-            return f"{{name}} leads to {{address}}, which is not this server (HTTP {answer.status}); correct the DNS record"
-    except ConnectionRefusedError:
-        return "port 80 of {address} ({name}) refuses connections from here; does Apache run, and is this the right address?"
-    except TimeoutError:
-        return "port 80 of {address} ({name}) does not answer from here; open it, here (firewall) and at the provider's"
-    except OSError as error:
-        return UNREACHABLE if not isinstance(error, ConnectionError) else "port 80 of {address} ({name}) breaks off"
-    except http.client.HTTPException:
-        return "port 80 of {address} ({name}) does not answer as a web server does; correct the DNS record"
-
-
-def resolved(name):
-    """Return the addresses, but those of a loopback, that this machine's DNS tells for *name*."""
-    with contextlib.suppress(OSError, UnicodeError):
-        found = {info[4][0] for info in socket.getaddrinfo(name, 80, type=socket.SOCK_STREAM)}
-        return sorted(address for address in found if not loopback(address))
-    return []
-
-
-def loopback(address):
-    """Return whether *address* is of a loopback, or an IPv4 address in IPv6's clothes."""
-    return address.startswith(("127.", "::ffff:")) or address == "::1"
