@@ -10,4 +10,6 @@ It knows nothing of Jupyter. A run goes through these files, which are best read
     guard           what the server itself puts back unless a new login proves that nobody is locked out
     report          the lines, the recap and the JSON that tell what happened
     secret, quote   passwords that never show; shell text that is quoted by construction
+    errors          what can go wrong, in words for the operator
+    patchwork       the one place where patchwork is imported
 """

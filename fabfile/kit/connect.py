@@ -153,7 +153,8 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
             )
         if self.strict in ("yes", "true"):
             raise Unreachable(
-                f"the host key of {self.host} (SHA256:{fingerprint}) is not known, and StrictHostKeyChecking is yes"
+                f"the host key of {self.host} (SHA256:{fingerprint}) is not known, and StrictHostKeyChecking is yes; "
+                f"where it is right, add it to {self.mine}"
             )
         self.record(kind, data)
 

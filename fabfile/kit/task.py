@@ -220,7 +220,7 @@ class Executor(fabric.Executor):
             try:
                 config.load_shell_env()
             except TypeError:
-                raise Exit("a settings file has a key that is no text", BAD_REQUEST) from None
+                raise Exit("a settings file has a key that is no text; put it in quotes", BAD_REQUEST) from None
         context = call.make_context(config)
         if hasattr(call.task, "check") and isinstance(context, Connection):
             call.task.check(context, **call.kwargs)

@@ -25,6 +25,7 @@ from fabfile.kit.quote import sh
 from fabfile.presets import full_setup
 
 from . import lab
+from .acme import free_ports, wait_for
 from .visitor import PASSWORD, Visitor
 
 FAB = Path(sys.executable).with_name("fab")
@@ -153,15 +154,16 @@ class Bench:
     @contextlib.contextmanager
     def openssh(self, host, port, to):
         """A tunnel to the host's own port *to* by OpenSSH; gives the local port."""
-        words, local = self.ssh(host, "", port)[:-1], free_port()
+        words, [local] = self.ssh(host, "", port)[:-1], free_ports(1)
         words[1:1] = ["-N", "-L", f"127.0.0.1:{local}:127.0.0.1:{to}"]
         with ended(subprocess.Popen(words)):
-            yield answering(local)
+            wait_for("127.0.0.1", local)
+            yield local
 
     @contextlib.contextmanager
     def fabric(self, host, port, to):
         """A tunnel to the host's own port *to* by Fabric, in a process of its own; gives the local port."""
-        local = free_port()
+        [local] = free_ports(1)
         address = "127.0.0.1" if port != 22 else host.address
         program = """if True:
             import sys, time
@@ -175,7 +177,8 @@ class Bench:
         """
         words = [sys.executable, "-c", program, address, str(port), str(host.key), str(local), str(to)]
         with ended(subprocess.Popen(words, env=self.env, cwd=ROOT)):
-            yield answering(local)
+            wait_for("127.0.0.1", local)
+            yield local
 
     def fab(self, *hosts, port=22):
         """Return the words of a command line that runs full-setup on *hosts*."""
@@ -204,22 +207,6 @@ def ended(process):
     finally:
         process.terminate()
         process.wait()
-
-
-def free_port():
-    """Return a port of this machine that nobody holds."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-def answering(port):
-    """Return *port* as soon as somebody listens there."""
-    for _ in range(200):
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port)).close()
-            return port
-        time.sleep(0.1)
-    raise RuntimeError(f"nobody listens on port {port}")
 
 
 def download(port):

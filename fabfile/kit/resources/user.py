@@ -278,7 +278,7 @@ class Locked(Resource):
         return {"state": "locked" if self.locked else "open"}
 
     def refuse(self, seen):
-        return None if seen["state"] else "there is no such user"
+        return None if seen["state"] else "there is no such user; see user.name"
 
     def apply(self, seen):
         if self.locked:
