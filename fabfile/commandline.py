@@ -74,8 +74,10 @@ def said(program, error):
         if not name.startswith("-"):
             return f"{name}: there is no such task{nearest(name, program.collection.task_names) or '; fab --list names all'}"
         flags = [*(context.flag_names() if where else ()), *program.initial_context.flag_names()]
-        flags = [flag for flag in flags if flag.startswith("--") and name.startswith("--")]
-        return f"{where}there is no flag {name}{nearest(name, flags) or '; fab --help TASK names those of a task'}"
+        # Without the dashes, which would make short ones alike.
+        flags = [flag[2:] for flag in flags if flag.startswith("--") and name.startswith("--")]
+        hint = nearest(name[2:], flags).replace("mean ", "mean --")
+        return f"{where}there is no flag {name}{hint or '; fab --help TASK names those of a task'}"
     if lacking := re.match(r"Flag <Argument: ([\w-]+)", text):
         return f"{where}--{lacking[1].replace('_', '-')} {'needs a value' if 'needed value' in text else 'takes no value'}"
     return text

@@ -41,6 +41,14 @@ def ask(c, *steps, **options):
         raise Exit(f"{c.original_host}  {error}", 1) from None
 
 
+def ask_service(c, name, step, **options):
+    """Return the answer to *step*, which is about the service *name*; raises Exit with status 1 where there is none."""
+    there, answer = ask(c, sh("systemctl cat {} >/dev/null", f"{name}.service"), step, stop=True, **options)
+    if not there.ok:
+        raise Exit(f"{c.original_host}  there is no {name}.service; configure-jupyter makes it", 1)
+    return answer
+
+
 def act(c, verb, script, done):
     """Run *script* on Jupyter's service and say what is so then; raises Exit with status 1 where it fails."""
     s = check(c)
@@ -48,9 +56,7 @@ def act(c, verb, script, done):
     if c.config.run.dry:
         say(f"{c.original_host}  {verb} would act on {name}.service; it is left out of a dry run")
         return
-    there, answer = ask(c, sh("systemctl cat {}", f"{name}.service"), script(jupyter_service(s)), stop=True)
-    if not there.ok:
-        raise Exit(f"{c.original_host}  there is no {name}.service; configure-jupyter makes it", 1)
+    answer = ask_service(c, name, script(jupyter_service(s)))
     if not answer.ok:
         raise Exit(f"{c.original_host}  {name}.service: {verb} failed\n{answer.err.strip()}", 1)
     say(f"{c.original_host}  {name}.service {done}")
@@ -118,7 +124,7 @@ def logs(c, follow=False, lines=50):
     words = "journalctl -a -q --no-pager -o short-iso -n {} {} _SYSTEMD_UNIT={} + _PID=1 UNIT={} + SYSLOG_IDENTIFIER={}"
     asked = sh(words, lines, Shell("-f" if follow else ""), f"{name}.service", f"{name}.service", name)
     with contextlib.suppress(*[KeyboardInterrupt] * follow):
-        ask(c, asked, on_line=say)
+        ask_service(c, name, asked, on_line=say)
 
 
 @controls(no_browser="Do not open a browser, only print the address.")

@@ -76,6 +76,8 @@ def copy(c, s, folder, pull, delete, overwrite):
         raise Exit("rsync is missing here: install it on your machine", 1)
     dry, here, there = c.config.run.dry, str(Path(folder).expanduser().resolve()), notebook_dir(s)
     try:
+        if not shell_of(c).run(sh("id -u {}", s.user.name), hide=True, warn=True).ok:
+            raise Exit(f"{c.original_host}  there is no user {s.user.name} on the server; create-user makes one", 1)
         if not environment.have_program(shell_of(c), "rsync"):
             rsync_installed(c)
             if dry:

@@ -44,6 +44,7 @@ def test_help_shows_the_setting_behind_a_flag_and_the_default():
         "-H a full-setup --usr ada": "full-setup: there is no flag --usr; did you mean --user?",
         "--hots a full-setup": "there is no flag --hots; did you mean --hosts?",
         "-H a logs -q": "logs: there is no flag -q; fab --help TASK names those of a task",
+        "-H a create-user --key x": "create-user: there is no flag --key; fab --help TASK names those of a task",
         "-H a full-setup --user": "full-setup: --user needs a value",
         "-H a logs --lines many": "--lines many: a whole number is expected",
         "-H a logs --lines=many": "--lines many: a whole number is expected",
