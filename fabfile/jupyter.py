@@ -66,7 +66,7 @@ def configure_jupyter(c, s, ask_password=False):
     else:
         yield Withdrawn(session)
     unit = f"/etc/systemd/system/{s.jupyter.name}.service"
-    yield Check(f"owner of {s.jupyter.name}.service", sh("grep -s ^User= {}; :", unit), owner_judge(user))
+    yield Check(f"owner of {s.jupyter.name}.service", sh(OWNER, unit), owner_judge(user))
     yield Check("other configuration", sh(OTHERS, config), overriding)
     yield Directory(config, user, mode="0700")
     yield Directory(notebook_dir(s), user, mode="", adopt=False)
@@ -108,11 +108,18 @@ def takes_up(output):
     return "", ""
 
 
+# Of a service whose user is gone, nobody is the owner.
+OWNER = """
+    owner=$(sed -n 's/^User=//p' {} 2>/dev/null)
+    [ -z "$owner" ] || ! getent passwd "$owner" >/dev/null || echo "$owner"
+"""
+
+
 def owner_judge(user):
     """Return a judge of whose service it is: one of another user's is not to be taken over."""
 
     def judge(output):
-        other = output.strip().removeprefix("User=")
+        other = output.strip()
         if other in ("", user):
             return "", ""
         own = f"jupyter.name=jupyter-{user}, and its own jupyter.port and jupyter.base_url"

@@ -29,9 +29,13 @@ if not any(all(note.get(key) == value for key, value in wanted.items()) for note
 """
 
 
-def ready(python, url, home, wanted):
+def ready(name, user, url, home, wanted):
     """Return shell text that succeeds when Jupyter answers with the settings *wanted*; others end the waiting (s=1, and why)."""
-    ask = sh("{} -c {} {} {} {}", python, READY, url, f"{home}/{RUNTIME}", json.dumps(wanted, sort_keys=True))
+    # Whoever has Jupyter's password can change its Python, so that is never root's; which one it is, the unit *name* says.
+    ask = sh(
+        """runuser -u {} -- env "$(systemctl show -P Environment {} | grep -o 'PATH=[^ ]*')" python3 -I -c {} {} {} {}""",
+        *(user, f"{name}.service", READY, url, f"{home}/{RUNTIME}", json.dumps(wanted, sort_keys=True)),
+    )
     return sh("{ why=$({} 2>&1); r=$?; [ $r != 3 ] || s=1; [ $r = 0 ]; }", ask)
 
 

@@ -199,7 +199,7 @@ def jupyter_service(s):
     """Return Jupyter's service, whose unit file configure-jupyter writes."""
     scheme = "https" if s.jupyter.access == "direct" else "http"
     url = f"{scheme}://127.0.0.1:{s.jupyter.port}{base_url(s)}/api"
-    return Service(s.jupyter.name, ready=ready(f"{prefix(s)}/bin/python", url, home(s), to_load(s)), ours=True)
+    return Service(s.jupyter.name, ready=ready(s.jupyter.name, s.user.name, url, home(s), to_load(s)), ours=True)
 
 
 def to_load(s):

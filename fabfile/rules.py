@@ -70,7 +70,10 @@ def list_of(rule):
         items = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)):
             items = [items]
-        return tuple(rule(item) for item in items)
+        try:
+            return tuple(rule(item) for item in items)
+        except ValueError as error:
+            raise ValueError(f"{error}{', with commas between several' if isinstance(value, str) else ''}") from None
 
     return whole
 

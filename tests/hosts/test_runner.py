@@ -24,6 +24,10 @@ done
 """
 
 
+# Of these tasks, whoever types one by hand names none of the settings of the installation.
+ANOTHER_PYTHON = {"JUPYTER_ACCESS": "tunnel", "PYTHON_DISTRIBUTION": "anaconda"}
+
+
 def test_the_service_is_protected_and_kernels_terminals_and_pip_work_in_it(hidden, tunnel):
     score = hidden.ssh("systemd-analyze security jupyter.service | tail -n 1").stdout
     assert float(re.search(r"level for jupyter.service: ([\d.]+)", score)[1]) <= 1.6
@@ -82,6 +86,21 @@ def test_jupyter_in_a_session_of_tmux(hidden, tunnel, run, fab):
     back = run(hidden, "tunnel-setup")
     assert back.changed == {f"File {UNIT}", f"Withdrawn {SESSION}", "restart jupyter"}
     assert hidden.ssh("tmux ls", user="jupyter", check=False).returncode == 1
+
+
+def test_what_the_user_may_change_is_never_run_by_root(hidden, run, fab):
+    watched = '#!/bin/sh\nid -u >>/home/jupyter/ran\nexec /home/jupyter/jupyter-env/bin/real "$@"\n'
+    plant = """
+        cd ~/jupyter-env/bin; wrapper=~/w/$(basename "$(readlink -f python)")
+        ln -s /usr/bin/python3 real; mkdir ~/w; cat >"$wrapper"; chmod 755 "$wrapper"
+        ln -sf "$wrapper" python; ln -sf "$wrapper" python3
+    """
+    hidden.ssh(plant, user="jupyter", input=watched)
+    fab(hidden, "restart", "status", env={f"FABRIC_REMOTE_JUPYTER_{name}": value for name, value in ANOTHER_PYTHON.items()})
+    assert run(hidden, "configure-jupyter", settings=TUNNEL | {"jupyter.interface": "notebook"}).status == 0
+    assert run(hidden, "install-anaconda").status == 0
+    ran = hidden.ssh("sort -u /home/jupyter/ran").stdout
+    assert ran == hidden.ssh("id -u jupyter").stdout
 
 
 def test_by_hand(hidden, fab):
