@@ -17,7 +17,7 @@ REPOSITORY = HERE.parents[1]
 BIN = Path(sys.executable).parent
 TEST_HOST = os.environ.get("TEST_HOST")  # root@server[:port], with TEST_KEY=... if the key is not a usual one
 NUMBERS = itertools.count(1)
-LONGEST_FIRST = ["test_release", "test_full_setup", "test_certs", "test_conda", "test_runner", "test_access", "test_several"]
+LONGEST_FIRST = ["test_release", "test_full_setup", "test_lockout", "test_conda", "test_runner", "test_certs", "test_several"]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -32,7 +32,7 @@ def prepare(layer):
         # Debian 13 shuts out for a while who fails to log in, as these tests do.
         off = "echo PerSourcePenalties no >/etc/ssh/sshd_config.d/99-lab.conf; systemctl reload ssh"
         host.ssh(f"! sshd -T | grep -q persourcep || {{ {off}; }}")
-        host.ssh("apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends ufw")
+        host.nsenter("apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends ufw")
         keys = os.environ | {"HOME": str(host.home), "USER_PASSWORD": USER_PASSWORD}
         subprocess.run([BIN / "fab", "-H", host.string, "-i", host.key, "create-user"], cwd=REPOSITORY, env=keys, check=True)
 
