@@ -105,6 +105,8 @@ def tunnel(operator, tmp_path):
     @contextlib.contextmanager
     def opened(host, *words, core=None, env=None, input=None):
         log = tmp_path / f"tunnel-{next(NUMBERS)}.log"
+        # OpenSSH knows no $HOME: a host of an earlier test, at the same address, may be known to whoever runs the tests.
+        subprocess.run(["ssh-keygen", "-R", host.address], capture_output=True)
         core = ["-H", host.string, "-i", str(host.key)] if core is None else core
         # Not Chromium: a browser that writes down what it is to show.
         browser = tmp_path / "browser"
