@@ -22,22 +22,23 @@ Most tasks are setup tasks: generators of resources, each of which says one thin
 from fabric.main import program
 from invoke import Collection
 
-from .access import close_other_access
-from .apache import configure_apache, enable_apache_modules, install_apache
-from .certs import cert_status, delete_cert, issue_cert, renew_cert
-from .checks import preflight, verify
-from .commandline import adopt
-from .conda import install_anaconda, remove_anaconda
-from .control import logs, open_, restart, start, status, stop
-from .firewall import firewall
-from .jupyter import configure_jupyter, set_password
-from .keys import copy_ssh_key, create_ssh_key
-from .notebooks import pull_notebooks, push_notebooks
-from .presets import direct_setup, full_setup, tunnel_setup
-from .ssh import harden_ssh
-from .system import release_upgrade, system_update
-from .tunnel import tunnel
-from .users import create_user, lock_user, remove_user
+from .local.commandline import adopt
+from .tasks.access import close_other_access
+from .tasks.apache import configure_apache, enable_apache_modules, install_apache
+from .tasks.certificates import cert_status, delete_cert, issue_cert, renew_cert
+from .tasks.firewall import firewall
+from .tasks.jupyter import configure_jupyter, set_password
+from .tasks.notebooks import pull_notebooks, push_notebooks
+from .tasks.preflight import preflight
+from .tasks.presets import direct_setup, full_setup, tunnel_setup
+from .tasks.python import install_anaconda, remove_anaconda
+from .tasks.service import logs, open_, restart, start, status, stop
+from .tasks.ssh_keys import copy_ssh_key, create_ssh_key
+from .tasks.sshd import harden_ssh
+from .tasks.system import release_upgrade, system_update
+from .tasks.tunnel import tunnel
+from .tasks.users import create_user, lock_user, remove_user
+from .tasks.verify import verify
 
 # In the order in which a person meets them; `fab --list` keeps it.
 ns = Collection(

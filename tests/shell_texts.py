@@ -15,12 +15,13 @@ from types import SimpleNamespace
 from invoke import Config, Exit
 
 import fabfile
-from fabfile import openssh
-from fabfile.kit import guard, quote, resources, secret, shell
+from fabfile.kit import guard, quote, secret, shell
+from fabfile.kit.resources.base import Resource
 from fabfile.kit.task import SetupTask
-from fabfile.options import schema
+from fabfile.local import openssh
+from fabfile.settings import schema
 
-from .samples import load, samples
+from .samples import load, resources, samples
 
 REPOSITORY = Path(__file__).parents[1]
 SCRIPTS = [REPOSITORY / ".ci/run", *sorted((REPOSITORY / "tests/hosts").glob("*.sh"))]
@@ -109,7 +110,7 @@ def gathered():
             with contextlib.suppress(ValueError, Exit):  # which say that this task is for another way
                 for part in list(task.body(c, schema.load(c, settings), **({"yes": True} if "yes" in task.extra else {}))):
                     planned = True
-                    if isinstance(part, resources.base.Resource):
+                    if isinstance(part, Resource):
                         texts.resource(part)
         assert planned, name
     return texts

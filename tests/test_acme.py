@@ -8,9 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from fabfile import certs, issue_cert
-from fabfile.kit.resources import AcmeCertificate, CertificateCopy, ChallengeProbe, File, RenewedCertificate, acme, reach
-from fabfile.options import schema
+from fabfile import issue_cert
+from fabfile.kit.resources import File
+from fabfile.resources import AcmeCertificate, CertificateCopy, ChallengeProbe, RenewedCertificate, reach
+from fabfile.resources import certbot as acme
+from fabfile.settings import schema
+from fabfile.tasks import certificates as certs
 
 NOW = 1_800_000_000
 VALID = "server=https://acme/dir\nserial=0A\nnotBefore=Jan  1 00:00:00 2027 GMT\nnotAfter=Apr  1 00:00:00 2027 GMT\n"

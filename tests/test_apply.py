@@ -14,19 +14,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from fabfile.kit import plan as planning
 from fabfile.kit.quote import sh, words
-from fabfile.kit.resources import (
-    MARK,
-    AuthorizedKeys,
-    Directory,
-    File,
-    Handler,
-    PasswordFile,
-    SelfSigned,
-    Venv,
-    base,
-)
+from fabfile.kit.resources import MARK, AuthorizedKeys, Directory, File, Handler, base
 from fabfile.kit.secret import Secret
 from fabfile.kit.shell import PREAMBLE, Answer
+from fabfile.resources import PasswordFile, SelfSigned, Venv
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 GROUP = grp.getgrgid(os.getgid()).gr_name

@@ -10,11 +10,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from fabfile import checks
-from fabfile.jupyter import overriding, writable
-from fabfile.options import schema
-from fabfile.pair import own_pair
-from fabfile.users import public_keys
+from fabfile.kit.resources import check
+from fabfile.local.certificate import own_pair
+from fabfile.settings import schema
+from fabfile.tasks import preflight as checks
+from fabfile.tasks.jupyter import overriding, writable
+from fabfile.tasks.users import public_keys
 
 GIB = 1 << 20
 NOW = datetime.datetime.now(datetime.timezone.utc)
@@ -74,7 +75,7 @@ def test_room_on_the_disk_is_what_is_available(free, problem, warning):
     ("ahead", "said"), [(0, ""), (200, ""), (-200, ""), (3600, "60 minutes ahead"), (-7200, "120 minutes behind")]
 )
 def test_a_clock_may_be_off_by_a_little(ahead, said):
-    problem, _ = checks.clock(f"{time.time() + ahead:.0f}\n")
+    problem, _ = check.clock(f"{time.time() + ahead:.0f}\n")
     assert (said in problem) if said else (problem == "")
 
 

@@ -11,16 +11,18 @@ import pytest
 from invoke import Config, Exit
 
 from fabfile import install_anaconda, remove_anaconda
-from fabfile.conda import channels
-from fabfile.installers import DISTRIBUTIONS, MACHINES, sources
 from fabfile.kit.errors import Problem
 from fabfile.kit.quote import Shell
-from fabfile.kit.resources import Agreement, Download, DownloadBegun, Source, Terms, terms
-from fabfile.kit.resources.conda_base import specification
+from fabfile.kit.resources import Download, DownloadBegun, Source
 from fabfile.kit.resources.download import size
-from fabfile.kit.resources.python import fits
 from fabfile.kit.resources.upload import fetched
-from fabfile.options import schema
+from fabfile.resources import Agreement, Terms
+from fabfile.resources import conda_terms as terms
+from fabfile.resources.conda_packages import specification
+from fabfile.resources.installers import DISTRIBUTIONS, MACHINES, sources
+from fabfile.resources.pip import fits
+from fabfile.settings import schema
+from fabfile.tasks.python import channels
 
 SUM = "ab" * 32
 

@@ -11,7 +11,7 @@ from fabfile import create_user, firewall, harden_ssh
 from fabfile.kit.errors import NoPassword, Problem, Unreachable
 from fabfile.kit.guard import ARMED, DISARM, LEFT, NOW, PUT_BACK, Guard, Login
 from fabfile.kit.shell import Answer
-from fabfile.options import schema
+from fabfile.settings import schema
 
 C = SimpleNamespace(config=Config(), host="example.org", port=22, user="root", connect_kwargs={})
 

@@ -8,7 +8,7 @@ import pytest
 
 import fabfile
 from fabfile.kit.resources import Resource
-from fabfile.options import RULES
+from fabfile.settings.table import RULES
 
 from . import readme
 from .test_commandline import fab

@@ -7,10 +7,9 @@ import subprocess
 
 import pytest
 
-from fabfile.kit import resources
 from fabfile.kit.resources.base import CANNOT_KNOW
 from fabfile.kit.secret import Secret
-from tests.samples import load, samples
+from tests.samples import load, resources, samples
 
 ALL = samples()
 KINDS = {
@@ -97,7 +96,7 @@ def test_probes_and_changes_are_posix_shell(kind, cheap):
     assert texts and is_shell(texts)
 
 
-@pytest.mark.parametrize("kind", resources.__all__)
+@pytest.mark.parametrize("kind", vars(resources))
 def test_a_kind_is_an_immutable_value_that_explains_itself(kind):
     thing = getattr(resources, kind)
     if isinstance(thing, type):

@@ -12,8 +12,9 @@ import pytest
 
 from fabfile.kit import secret as module
 from fabfile.kit.report import Report, write_json
-from fabfile.kit.resources import File, PasswordFile, User
+from fabfile.kit.resources import File, User
 from fabfile.kit.secret import Secret, generated, given
+from fabfile.resources import PasswordFile
 
 HUSH = 'hush\'s "Pässwörd" $x `id`'
 

@@ -15,7 +15,8 @@ from invoke.util import yaml
 
 from fabfile import create_user, firewall, full_setup
 from fabfile.kit.settings import Invalid, Schema
-from fabfile.options import RULES, schema
+from fabfile.settings import schema
+from fabfile.settings.table import RULES
 
 REPOSITORY = Path(__file__).parents[1]
 FAB = Path(sys.executable).parent / "fab"

@@ -13,9 +13,10 @@ import pytest
 from invoke import Config
 
 from fabfile import configure_apache, configure_jupyter, harden_ssh
-from fabfile.apache import path_judge
 from fabfile.kit.resources import MARK, File
-from fabfile.options import CONFIG, render, schema
+from fabfile.settings import CONFIG, schema
+from fabfile.settings.templates import render
+from fabfile.tasks.apache import path_judge
 
 NASTY = '/srv/a b\'s "notes" $HOME %h \\n {{ x }} {% y %} ünï'
 

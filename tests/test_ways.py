@@ -10,12 +10,13 @@ import pytest
 from fabric import Config, Connection
 from invoke import Exit
 
-from fabfile.notebooks import rsync_words
-from fabfile.openssh import passwords, ssh_config, ssh_environment, ssh_words
-from fabfile.options import schema
-from fabfile.ssh import harden_ssh
-from fabfile.system import ready_for_release
-from fabfile.tunnel import check_tunnel, free_port, holder, is_free, show_page
+from fabfile.local.forwarding import free_port, holder, is_free, show_page
+from fabfile.local.openssh import passwords, ssh_config, ssh_environment, ssh_words
+from fabfile.settings import schema
+from fabfile.tasks.notebooks import rsync_words
+from fabfile.tasks.sshd import harden_ssh
+from fabfile.tasks.system import ready_for_release
+from fabfile.tasks.tunnel import check_tunnel
 
 
 def connection(host="ada@web.example", **options):

@@ -19,9 +19,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from fabfile import web
 from fabfile.kit.secret import Secret
-from fabfile.web import Site, visit
+from fabfile.local import browser as web
+from fabfile.local.browser import Site, visit
 
 PASSWORD = "open sesame ü&="
 TOKEN = "2|5f3e|token"

@@ -109,3 +109,9 @@ def plain(value):
     if hasattr(value, "items"):
         return {name: plain(inner) for name, inner in value.items()}
     return value
+
+
+def nearest(name, known):
+    """Return the question whether the one of *known* that is nearest to *name* was meant; an empty text where none is near."""
+    near = difflib.get_close_matches(str(name), known, 1, 0.5)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -22,7 +22,7 @@ from fabric import Connection
 
 from fabfile.kit.plan import Plan, Section
 from fabfile.kit.quote import sh
-from fabfile.presets import full_setup
+from fabfile.tasks.presets import full_setup
 
 from . import lab
 from .acme import free_ports, wait_for

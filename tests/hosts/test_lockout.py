@@ -144,12 +144,13 @@ def test_what_sshd_has_not_read_yet_is_named_before_a_reload_lets_it_lock_out(do
 
 TEAM = """
 from fabric import task
-from remote_jupyter.firewall import BACK, FILES, NOTE
+from remote_jupyter.tasks.firewall import BACK, FILES, NOTE
 from remote_jupyter.kit.guard import Guard, Login
-from remote_jupyter.kit.resources import File, UfwEnabled, UfwRule
-from remote_jupyter.kit.resources.sshd import BACK as SSHD_BACK
-from remote_jupyter.kit.resources.sshd import RELOAD
-from remote_jupyter.options import setup
+from remote_jupyter.kit.resources import File
+from remote_jupyter.resources import UfwEnabled, UfwRule
+from remote_jupyter.resources.sshd import BACK as SSHD_BACK
+from remote_jupyter.resources.sshd import RELOAD
+from remote_jupyter.settings import setup
 
 UFW = Guard("firewall", FILES, BACK, 20, NOTE)
 

@@ -1,8 +1,10 @@
 """What probes answer on real hosts, and what the engine is to make of it: one TOML file a case."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
-from fabfile.kit import resources
+from fabfile import resources as subjects
+from fabfile.kit import resources as general
 from fabfile.kit.quote import Shell
 from fabfile.kit.secret import Secret
 
@@ -10,6 +12,9 @@ try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
+
+# Every kind of resource by its name, the engine's own and those that know a subject.
+resources = SimpleNamespace(**{name: getattr(package, name) for package in (general, subjects) for name in package.__all__})
 
 FOLDER = Path(__file__).parent
 

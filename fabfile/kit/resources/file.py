@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..quote import Shell, sh
+from ..quote import Shell, sh, words
 from .base import Resource, as_owner, stat_fields, unified
 
 MARK = "Made by remote-jupyter"  # in the head of each file that is wholly ours
@@ -134,3 +134,72 @@ class Absent(Resource):
 def lines_of(text):
     """Return the lines of *text*, and a note where the last one does not end, as diff has it."""
     return text.splitlines() + (["\\ No newline at end of file"] if text and not text.endswith("\n") else [])
+
+
+@dataclass(frozen=True)
+class MovedAside(Resource):
+    """What *owner* has at *path* is at *to* instead; where something is there already, that is refused."""
+
+    path: str
+    to: str
+    owner: str = "root"
+
+    undo = "mv {0.to} {0.path}"
+
+    def probe(self):
+        return sh('for p in {} {}; do [ -e "$p" ] || [ -L "$p" ] && echo there || echo absent; done', self.path, self.to)
+
+    def parse(self, output):
+        state, other = output.split()
+        return {"state": state, "other": other}
+
+    def want(self):
+        return {"state": "absent"}
+
+    def refuse(self, seen):
+        if seen["state"] == seen["other"] == "there":
+            return f"it should be moved to {self.to}, and something is there already; move one of them away"
+        return None
+
+    def apply(self, seen):
+        return as_owner(self.owner, self.path, sh("mv -T {} {}", self.path, self.to))
+
+
+@dataclass(frozen=True)
+class Withdrawn(Resource):
+    """No file of ours is at *path*, and none of *links* leads to it; what is there without `MARK` is not ours, and stays."""
+
+    path: str
+    links: tuple[str, ...] = ()
+
+    undo = "the task that wrote {0.path} writes it again"
+
+    def probe(self):
+        return sh(
+            """
+            p={}
+            if [ -f "$p" ] && [ ! -L "$p" ] && grep -qF {} "$p"; then echo there
+            elif [ -e "$p" ]; then echo 'not ours'
+            else for link in {}; do [ "$(readlink -m "$link")" != "$p" ] || echo there; done; fi
+            """,
+            self.path,
+            MARK,
+            words(self.links or [""]),
+        )
+
+    def parse(self, output):
+        return {"state": "there" if "there" in output.split() else "absent"}
+
+    def want(self):
+        return {"state": "absent"}
+
+    def apply(self, seen):
+        return sh(
+            """
+            for link in {}; do [ "$(readlink -m "$link")" != {} ] || rm -f "$link"; done
+            rm -f {}
+            """,
+            words(self.links or [""]),
+            self.path,
+            self.path,
+        )
