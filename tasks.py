@@ -19,7 +19,14 @@ DEBIAN = Path("/etc/debian_version").exists()
 HERE_IS_ENOUGH = DEBIAN and os.geteuid() == 0
 NEED = "booting servers on this machine needs root on Debian or Ubuntu"
 
-LAB_PACKAGES = ["debian-archive-keyring", "iproute2", "mmdebstrap", "nftables", "openssh-client", "systemd-container"]
+LAB_PACKAGES = [
+    "debian-archive-keyring",
+    "iproute2",
+    "mmdebstrap",
+    "nftables",
+    "openssh-client",
+    "systemd-container",
+]
 TEST_PACKAGES = [*LAB_PACKAGES, "chromium", "chromium-driver", "libnss3-tools", "pebble", "rsync"]
 
 REQUIREMENTS = """\
@@ -42,7 +49,9 @@ def lab_ssh(c, name, user="root"):
     _prepare()
     host = lab.find(name)
     command = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
-    sys.exit(subprocess.run(host.ssh_argv(" ".join(command), user)).returncode)  # joined as ssh itself does
+    sys.exit(
+        subprocess.run(host.ssh_argv(" ".join(command), user)).returncode
+    )  # joined as ssh itself does
 
 
 @task(name="list")
@@ -55,7 +64,11 @@ def lab_list(c):
 
 
 # Invoke demands every positional argument, so with --all there is none.
-@task(name="down", positional=[] if "--all" in sys.argv else ["name"], help={"all": "every host of this lab"})
+@task(
+    name="down",
+    positional=[] if "--all" in sys.argv else ["name"],
+    help={"all": "every host of this lab"},
+)
 def lab_down(c, name=None, all=False):
     """Remove a host and everything it left on this machine."""
     _prepare()
@@ -80,7 +93,10 @@ def lab_build(c):
 def lint(c):
     """Check style, types, and all shell, that which the resources generate included."""
     checks = ["ruff check .", "ruff format --check .", "mypy", "python -m tests.shell_texts"]
-    running = [subprocess.Popen([str(BIN / words[0]), *words[1:]], cwd=HERE) for words in map(str.split, checks)]
+    running = [
+        subprocess.Popen([str(BIN / words[0]), *words[1:]], cwd=HERE)
+        for words in map(str.split, checks)
+    ]
     if any([check.wait() for check in running]):
         raise Exit("Mend what is named above.", 1)
 
@@ -90,7 +106,10 @@ def test(c):
     """Lint, and run every test that this machine can run; TEST_HOST=root@... takes that server instead of the lab."""
     pytest = [sys.executable, "-m", "pytest"]
     if os.environ.get("TEST_HOST"):
-        print("Left out: tests that boot hosts of their own; to run these, unset TEST_HOST.", flush=True)
+        print(
+            "Left out: tests that boot hosts of their own; to run these, unset TEST_HOST.",
+            flush=True,
+        )
         pytest += ["-m", "not lab"]
     elif HERE_IS_ENOUGH:
         _prepare(TEST_PACKAGES)
@@ -98,7 +117,10 @@ def test(c):
         # One more than the two cores that this was measured on: they wait a lot.
         pytest += ["--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"]
     else:
-        print(f"Left out: tests on servers; {NEED}, or set TEST_HOST=root@SERVER to use yours.", flush=True)
+        print(
+            f"Left out: tests on servers; {NEED}, or set TEST_HOST=root@SERVER to use yours.",
+            flush=True,
+        )
         pytest += ["-m", "not host"]
     sys.exit(subprocess.run(pytest, cwd=HERE).returncode)
 
@@ -110,11 +132,32 @@ def requirements(c, upgrade=False):
     comments = re.findall(r'^ +"([\w-]+).*", # (.*)$', (HERE / "pyproject.toml").read_text(), re.M)
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
-        subprocess.run([f"{folder}/bin/pip", "install", "--quiet", "--disable-pip-version-check", "uv"], check=True)
-        resolve = [f"{folder}/bin/uv", "pip", "compile", "--quiet", "--no-header", "--annotation-style=line", f"-o{target}"]
-        resolve += ["--universal", "--python-version=3.10", "--generate-hashes", *(["--upgrade"] if upgrade else [])]
+        subprocess.run(
+            [f"{folder}/bin/pip", "install", "--quiet", "--disable-pip-version-check", "uv"],
+            check=True,
+        )
+        resolve = [
+            f"{folder}/bin/uv",
+            "pip",
+            "compile",
+            "--quiet",
+            "--no-header",
+            "--annotation-style=line",
+            f"-o{target}",
+        ]
+        resolve += [
+            "--universal",
+            "--python-version=3.10",
+            "--generate-hashes",
+            *(["--upgrade"] if upgrade else []),
+        ]
         inputs = ["--group=apart", "--group=develop", "pyproject.toml"]
-        subprocess.run([*resolve, *inputs], cwd=HERE, check=True, env=os.environ | {"UV_PYTHON_DOWNLOADS": "never"})
+        subprocess.run(
+            [*resolve, *inputs],
+            cwd=HERE,
+            check=True,
+            env=os.environ | {"UV_PYTHON_DOWNLOADS": "never"},
+        )
     text = target.read_text()
     for name, comment in comments:
         text = re.sub(rf"^{name}==", f"# {comment}\n\\g<0>", text, flags=re.M)
@@ -135,7 +178,9 @@ def demo(c):
     for name in ("full-setup", "verify"):
         done = subprocess.run([*fab, name], cwd=HERE, env=os.environ | settings)
         if done.returncode:
-            print(f"{name} failed. The host is still up; take it down with: .venv/bin/inv lab.down demo")
+            print(
+                f"{name} failed. The host is still up; take it down with: .venv/bin/inv lab.down demo"
+            )
             sys.exit(done.returncode)
     print(f"\nJupyter:   https://{host.address}/jupyter\nUser:      jupyter\nPassword:  {password}")
     print("Look in:   .venv/bin/inv lab.ssh demo\nTake down: .venv/bin/inv lab.down demo")

@@ -19,18 +19,27 @@ WITHOUT_A_PLAN = ("set-password", "renew-cert")
 
 def blocks(language):
     """Return the text of each fenced block in *language*."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.M | re.S)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.M | re.S
+    )
 
 
 def commands(on_a_host):
     """Return the shell commands that go to a server, or else those that do not; what is marked as not run is left out."""
-    lines = [line for block in blocks("sh") for line in block.splitlines() if line and NOT_RUN not in line]
+    lines = [
+        line
+        for block in blocks("sh")
+        for line in block.splitlines()
+        if line and NOT_RUN not in line
+    ]
     return [line.split("  #")[0].strip() for line in lines if (HOST in line) is on_a_host]
 
 
 def changes():
     """Yield (task, resource) for each change of each task with default settings; those of the presets come first."""
-    config = Config(overrides={"run": {"dry": True}}, user_prefix="/nonexistent/", system_prefix="/nonexistent/")
+    config = Config(
+        overrides={"run": {"dry": True}}, user_prefix="/nonexistent/", system_prefix="/nonexistent/"
+    )
     c, seen = Connection(f"root@{HOST}", config=config), set()
     for name, task in fabfile.ns.tasks.items():
         if not isinstance(task, SetupTask) or name in WITHOUT_A_PLAN:
@@ -41,14 +50,16 @@ def changes():
         for part in parts:
             if isinstance(part, Section):
                 tasks.append(part.task) if part.task else tasks.pop()
-            elif not isinstance(part, PARTS) and not part.only_asks and part.label not in seen:
+            elif not isinstance(part, PARTS) and not part.read_only and part.label not in seen:
                 seen.add(part.label)
                 yield tasks[-1], part
 
 
 def undo_table():
     """Return the table of every change with its way back."""
-    rows = [f"| `{task}` | {resource.label} | {resource.way_back()} |" for task, resource in changes()]
+    rows = [
+        f"| `{task}` | {resource.label} | {resource.undo_hint()} |" for task, resource in changes()
+    ]
     return "\n".join(["| task | change | way back |", "| --- | --- | --- |", *rows, ""])
 
 

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from invoke import Config, Exit
 
 import fabfile
-from fabfile.kit import guard, quote, secret, shell
+from fabfile.kit import quote, rollback, secret, shell
 from fabfile.kit.resources.base import Resource
 from fabfile.kit.task import SetupTask
 from fabfile.local import openssh
@@ -27,11 +27,30 @@ REPOSITORY = Path(__file__).parents[1]
 SCRIPTS = [REPOSITORY / ".ci/run", *sorted((REPOSITORY / "tests/hosts").glob("*.sh"))]
 WAYS = [  # the ways to Jupyter, and between them what changes most
     {},
-    {"jupyter.access": "tunnel", "jupyter.runner": "tmux", "python.distribution": "venv", "python.update": "yes"},
-    {"jupyter.access": "direct", "python.distribution": "miniforge", "python.upload": "yes", "user.sudo": "no"},
-    {"tls.issuer": "letsencrypt", "tls.email": "ada@example.org", "tls.domain": "example.org", "python.accept_terms": "yes"},
+    {
+        "jupyter.access": "tunnel",
+        "jupyter.runner": "tmux",
+        "python.distribution": "venv",
+        "python.update": "yes",
+    },
+    {
+        "jupyter.access": "direct",
+        "python.distribution": "miniforge",
+        "python.upload": "yes",
+        "user.sudo": "no",
+    },
+    {
+        "tls.issuer": "letsencrypt",
+        "tls.email": "ada@example.org",
+        "tls.domains": "example.org",
+        "python.accept_terms": "yes",
+    },
 ]
-TASKS = {name: fabfile.ns[name] for name in fabfile.ns.task_names if isinstance(fabfile.ns[name], SetupTask)}
+TASKS = {
+    name: fabfile.ns[name]
+    for name in fabfile.ns.task_names
+    if isinstance(fabfile.ns[name], SetupTask)
+}
 LEFT_OUT = {
     "SC2015": "a && b || c is meant as it is: c where either fails",
     "SC2174": "the folders above keep the usual mode",
@@ -69,13 +88,19 @@ class Texts(dict):
     def resource(self, resource):
         """Note what *resource* asks and what its handler runs, and the scripts among the files."""
         self.add("probe", resource.probe())
-        handlers = (resource.notify, getattr(resource, "reload", None), getattr(resource, "restart", None))
+        handlers = (
+            resource.notify,
+            getattr(resource, "reload", None),
+            getattr(resource, "restart", None),
+        )
         for handler in filter(None, handlers):
-            for text in (handler.script, handler.owe(), handler.pay()):
+            for text in (handler.script, handler.mark_pending(), handler.run()):
                 self.add("handler", text)
-        if resource.guard:
-            self.add("guard", resource.guard.arm())
-        if isinstance(resource, resources.File) and (resource.content.startswith("#!") or resource.path.endswith(".sh")):
+        if resource.rollback:
+            self.add("guard", resource.rollback.arm())
+        if isinstance(resource, resources.File) and (
+            resource.content.startswith("#!") or resource.path.endswith(".sh")
+        ):
             self.add("content", resource.content)
             self.add("apply", resource.apply(resource.parse("absent\n")))
 
@@ -87,11 +112,13 @@ def gathered():
         del os.environ[name]
     os.environ["JUPYTER_PASSWORD"] = "x"  # set-password asks for one
     for scheme in ("argon2", "sha512_crypt"):
-        secret._scheme(scheme).default_rounds = secret._scheme(scheme).min_rounds  # how slow hashes are is not the subject
+        secret._scheme(scheme).default_rounds = secret._scheme(
+            scheme
+        ).min_rounds  # how slow hashes are is not the subject
     for module in [module for name, module in sys.modules.items() if name.startswith("fabfile.")]:
         if getattr(module, "words", None) is quote.words and module is not quote:
             module.words = texts.words
-    for name, text in vars(guard).items():
+    for name, text in vars(rollback).items():
         if isinstance(text, quote.Shell):
             texts.add(name.lower(), text)
     texts.add("preamble", shell.PREAMBLE)
@@ -99,16 +126,31 @@ def gathered():
     for name, sample in samples().items():
         texts.name, resource = name.replace("/", "."), load(sample)
         texts.resource(resource)
-        if sample["expect"].get("differs") and "refused" not in sample["expect"]:
+        if sample["expect"].get("changed") and "conflict" not in sample["expect"]:
             texts.add("apply", resource.apply(resource.parse(sample["probe"]["output"])))
-    c = SimpleNamespace(config=Config(), host="example.org", original_host="example.org", port=22, user="root", connect_kwargs={})
+    c = SimpleNamespace(
+        config=Config(),
+        host="example.org",
+        original_host="example.org",
+        port=22,
+        user="root",
+        connect_kwargs={},
+    )
     c.transport = None
     for name, task in TASKS.items():
         planned = False
         for number, settings in enumerate(WAYS):
             texts.name = f"{name}.{number}"
-            with contextlib.suppress(ValueError, Exit):  # which say that this task is for another way
-                for part in list(task.body(c, schema.load(c, settings), **({"yes": True} if "yes" in task.extra else {}))):
+            with contextlib.suppress(
+                ValueError, Exit
+            ):  # which say that this task is for another way
+                for part in list(
+                    task.body(
+                        c,
+                        schema.load(c, settings),
+                        **({"yes": True} if "yes" in task.extra else {}),
+                    )
+                ):
                     planned = True
                     if isinstance(part, Resource):
                         texts.resource(part)
@@ -125,7 +167,9 @@ def main(folder):
     runs = [[*SCRIPTS], *(["--shell=sh", *names[part::4]] for part in range(4))]
 
     def run(words):
-        return subprocess.run([Path(sys.executable).parent / "shellcheck", *options, *words], cwd=folder).returncode
+        return subprocess.run(
+            [Path(sys.executable).parent / "shellcheck", *options, *words], cwd=folder
+        ).returncode
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         sys.exit(any(list(pool.map(run, runs))))

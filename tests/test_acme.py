@@ -10,7 +10,13 @@ import pytest
 
 from fabfile import issue_cert
 from fabfile.kit.resources import File
-from fabfile.resources import AcmeCertificate, CertificateCopy, ChallengeProbe, RenewedCertificate, reach
+from fabfile.resources import (
+    AcmeCertificate,
+    CertificateCopy,
+    ChallengeProbe,
+    RenewedCertificate,
+    reach,
+)
 from fabfile.resources import certbot as acme
 from fabfile.settings import schema
 from fabfile.tasks import certificates as certs
@@ -22,7 +28,9 @@ PATH = "/.well-known/acme-challenge/remote-jupyter"
 
 def certificate(**more):
     """Return a certificate that is wanted."""
-    return AcmeCertificate("web", ("a.example", "b.example"), "https://acme/dir", **{"nonce": "cafe"} | more)
+    return AcmeCertificate(
+        "web", ("a.example", "b.example"), "https://acme/dir", **{"nonce": "cafe"} | more
+    )
 
 
 def answer(about="", tries=(), found="", now=NOW):
@@ -33,13 +41,18 @@ def answer(about="", tries=(), found="", now=NOW):
 
 def test_what_is_right_is_not_asked_for():
     seen = certificate().parse(answer(VALID + "DNS:A.example, DNS:b.example\n", now=1_798_761_700))
-    assert not certificate().differs(seen) and seen["serial"] == "0A"
+    assert not certificate().changed(seen)
+    assert seen["serial"] == "0A"
 
 
-@pytest.mark.parametrize(("left", "lasts"), [(18.5, "long enough"), (17.5, "until Apr  1 00:00:00 2027 GMT")])
+@pytest.mark.parametrize(
+    ("left", "lasts"), [(18.5, "long enough"), (17.5, "until Apr  1 00:00:00 2027 GMT")]
+)
 def test_a_renewal_that_nobody_made_is_made_up_for(left, lasts):
     end = acme.ssl.cert_time_to_seconds("Apr  1 00:00:00 2027 GMT")
-    seen = certificate().parse(answer(VALID + "DNS:a.example, DNS:b.example\n", now=int(end - left * 86400)))
+    seen = certificate().parse(
+        answer(VALID + "DNS:a.example, DNS:b.example\n", now=int(end - left * 86400))
+    )
     assert seen["lasts"] == lasts
 
 
@@ -47,16 +60,25 @@ def test_nobody_is_asked_anything_before_this_runs_own_file_is_in_place(monkeypa
     monkeypatch.setattr(acme, "astray", lambda *_: pytest.fail("asked"))
     assert "problem" not in certificate().parse(answer(tries=[NOW - 1] * 9))
     probe = ChallengeProbe(certificate())
-    assert probe.differs(probe.parse(f"another run's\n\0{answer()}"))
-    assert not probe.differs(probe.parse(f"cafe\n\0{answer()}"))
-    assert not probe.differs(probe.parse(f"\0{answer(VALID + 'DNS:a.example, DNS:b.example', now=1_798_761_700)}"))
+    assert probe.changed(probe.parse(f"another run's\n\0{answer()}"))
+    assert not probe.changed(probe.parse(f"cafe\n\0{answer()}"))
+    assert not probe.changed(
+        probe.parse(f"\0{answer(VALID + 'DNS:a.example, DNS:b.example', now=1_798_761_700)}")
+    )
 
 
-@pytest.mark.parametrize(("ago", "said"), [([50, 40, 30], "in 60 minutes"), ([3599, 40, 30], "in 1 minutes"), ([50, 40], "")])
+@pytest.mark.parametrize(
+    ("ago", "said"),
+    [([50, 40, 30], "in 60 minutes"), ([3599, 40, 30], "in 1 minutes"), ([50, 40], "")],
+)
 def test_after_as_many_tries_as_may_fail_none_is_made(ago, said, monkeypatch):
     monkeypatch.setattr(acme, "astray", lambda *_: "")
     seen = certificate().parse(answer(tries=[NOW - one for one in ago], found="own 192.0.2.1\n"))
-    assert (said in seen["problem"] and "tls.tries" in certificate().refuse(seen)) if said else certificate().refuse(seen) is None
+    assert (
+        (said in seen["problem"] and "tls.max_attempts" in certificate().conflict(seen))
+        if said
+        else certificate().conflict(seen) is None
+    )
 
 
 def test_with_fallback_a_problem_is_a_warning_and_nothing_is_tried():
@@ -64,16 +86,18 @@ def test_with_fallback_a_problem_is_a_warning_and_nothing_is_tried():
     seen = soft.parse(answer()) | {"problem": "it's closed"}
     script = soft.apply(seen)
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
-    assert soft.refuse(seen) is None and "certbot" not in script
-    assert "it's closed (no try was spent)" in soft.fell_short(done.stdout) and soft.fell_short("fine\n") == ""
+    assert soft.conflict(seen) is None
+    assert "certbot" not in script
+    assert "it's closed (no try was spent)" in soft.shortfall(done.stdout)
+    assert soft.shortfall("fine\n") == ""
 
 
 def test_a_renewal_is_one_where_the_serial_number_changed():
     renewed = RenewedCertificate(certificate())
-    assert renewed.refuse(renewed.parse(answer())) is not None
+    assert renewed.conflict(renewed.parse(answer())) is not None
     renewed = RenewedCertificate(certificate())
-    assert renewed.differs(renewed.parse(answer(VALID)))
-    assert not renewed.differs(renewed.parse(answer(VALID.replace("=0A", "=0B"))))
+    assert renewed.changed(renewed.parse(answer(VALID)))
+    assert not renewed.changed(renewed.parse(answer(VALID.replace("=0A", "=0B"))))
 
 
 # -- whether a name leads there
@@ -101,7 +125,11 @@ def web(monkeypatch):
             raise TimeoutError
         if ":" in place[0]:
             raise OSError(101, "Network is unreachable")
-        return connect(("127.0.0.1", server.server_address[1] if place[0] == "192.0.2.1" else 1), *args, **kwargs)
+        return connect(
+            ("127.0.0.1", server.server_address[1] if place[0] == "192.0.2.1" else 1),
+            *args,
+            **kwargs,
+        )
 
     monkeypatch.setattr(socket, "create_connection", lead)
     yield server
@@ -115,12 +143,24 @@ def web(monkeypatch):
         (["192.0.2.1"], [], ""),
         ([], ["192.0.2.1"], ""),
         (["192.0.2.1"], ["192.0.2.9"], ""),
-        ([], [], "a.example has no address in the DNS; make a record for it with 192.0.2.1 or 2001:db8::1"),
+        (
+            [],
+            [],
+            "a.example has no address in the DNS; make a record for it with 192.0.2.1 or 2001:db8::1",
+        ),
         ([], ["127.0.1.1", "::1"], "has no address"),
-        (["192.0.2.1", "192.0.2.9"], [], "port 80 of 192.0.2.9 (a.example) does not answer from here"),
+        (
+            ["192.0.2.1", "192.0.2.9"],
+            [],
+            "port 80 of 192.0.2.9 (a.example) does not answer from here",
+        ),
         (["192.0.2.2"], [], "port 80 of 192.0.2.2 (a.example) refuses connections from here"),
         (["192.0.2.1", "2001:db8::1"], [], ""),
-        (["192.0.2.1", "2001:db8::2"], [], "a.example leads to 2001:db8::2, which is not this server's"),
+        (
+            ["192.0.2.1", "2001:db8::2"],
+            [],
+            "a.example leads to 2001:db8::2, which is not this server's",
+        ),
     ],
 )
 def test_every_address_of_a_name_must_lead_there(web, monkeypatch, here, there, said):
@@ -140,11 +180,13 @@ def test_another_server_under_the_name_is_found_out(web, monkeypatch):
 
 @pytest.fixture
 def load():
-    """Return a connection and settings: `load("tls.domain=a.example")`."""
+    """Return a connection and settings: `load("tls.domains=a.example")`."""
 
     def make(*settings):
         c = SimpleNamespace(host="web.example.org", port=22, user="root", config={}, transport=None)
-        return c, schema.load(c, dict(one.split("=", 1) for one in ("tls.issuer=letsencrypt", *settings)))
+        return c, schema.load(
+            c, dict(one.split("=", 1) for one in ("tls.issuer=letsencrypt", *settings))
+        )
 
     return make
 
@@ -152,10 +194,18 @@ def load():
 @pytest.mark.parametrize(
     ("settings", "server", "staging"),
     [
-        ([], "https://acme-v02.api.letsencrypt.org/directory", "https://acme-staging-v02.api.letsencrypt.org/directory"),
+        (
+            [],
+            "https://acme-v02.api.letsencrypt.org/directory",
+            "https://acme-staging-v02.api.letsencrypt.org/directory",
+        ),
         (["tls.staging=yes"], "https://acme-staging-v02.api.letsencrypt.org/directory", ""),
         (["tls.acme_server=https://ca/dir"], "https://ca/dir", ""),
-        (["tls.acme_server=https://ca/dir", "tls.acme_staging=https://test/dir"], "https://ca/dir", "https://test/dir"),
+        (
+            ["tls.acme_server=https://ca/dir", "tls.acme_staging=https://test/dir"],
+            "https://ca/dir",
+            "https://test/dir",
+        ),
         (["tls.acme_staging="], "https://acme-v02.api.letsencrypt.org/directory", ""),
     ],
 )
@@ -168,11 +218,14 @@ def test_what_is_rehearsed_where(load, settings, server, staging):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["tls.domain=localhost"], "tls.domain: localhost"),
-        (["tls.domain=192.0.2.1"], "tls.domain: 192.0.2.1 is an address"),
+        (["tls.domains=localhost"], "tls.domains: localhost"),
+        (["tls.domains=192.0.2.1"], "tls.domains: 192.0.2.1 is an address"),
         (["tls.staging=yes", "tls.acme_staging="], "tls.acme_staging is empty"),
         (["tls.acme_ca=/nowhere"], "tls.acme_ca: /nowhere"),
-        (["jupyter.access=tunnel"], "tls.issuer: letsencrypt is for jupyter.access apache or direct"),
+        (
+            ["jupyter.access=tunnel"],
+            "tls.issuer: letsencrypt is for jupyter.access apache or direct",
+        ),
     ],
 )
 def test_what_no_issuer_gives_a_certificate_for_is_refused_before_connecting(load, settings, said):
@@ -186,15 +239,25 @@ def test_what_no_issuer_gives_a_certificate_for_is_refused_before_connecting(loa
 @pytest.fixture
 def hook(load, tmp_path):
     """Return what the hook does, in a folder in place of /etc: `hook("web")` gives its status."""
-    [text] = [part.content for part in issue_cert.body(*load()) if isinstance(part, File) and part.path == certs.HOOK]
-    for here, there in {"/etc/": f"{tmp_path}/", "systemctl is-active -q apache2": "false", " -g root ": " "}.items():
+    [text] = [
+        part.content
+        for part in issue_cert.body(*load())
+        if isinstance(part, File) and part.path == certs.HOOK
+    ]
+    for here, there in {
+        "/etc/": f"{tmp_path}/",
+        "systemctl is-active -q apache2": "false",
+        " -g root ": " ",
+    }.items():
         text = text.replace(here, there)
     (tmp_path / "hook").write_text(text)
     for folder in ("live", "archive"):
         (tmp_path / "letsencrypt" / folder / "remote-jupyter").mkdir(parents=True)
     (tmp_path / "remote-jupyter/tls").mkdir(parents=True)
     path = "/usr/bin:/bin"
-    return lambda lineage: subprocess.run(["sh", tmp_path / "hook"], env={"RENEWED_LINEAGE": lineage, "PATH": path})
+    return lambda lineage: subprocess.run(
+        ["sh", tmp_path / "hook"], env={"RENEWED_LINEAGE": lineage, "PATH": path}
+    )
 
 
 @pytest.mark.parametrize(
@@ -213,7 +276,14 @@ def test_only_what_came_from_certbot_is_replaced(hook, tmp_path, lineage, served
     (tmp_path / "remote-jupyter/tls/cert.pem").write_text(served)
     assert hook(lineage).returncode == 0
     assert (tmp_path / "remote-jupyter/tls/cert.pem").read_text() == after
-    assert sorted(path.name for path in (tmp_path / "remote-jupyter/tls").iterdir() if path.name.startswith(".")) == []
+    assert (
+        sorted(
+            path.name
+            for path in (tmp_path / "remote-jupyter/tls").iterdir()
+            if path.name.startswith(".")
+        )
+        == []
+    )
 
 
 def test_a_copy_is_for_its_group_only():

@@ -53,9 +53,16 @@ KEYS = [f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{letter * 43} {letter}@host" for 
 
 def run(script):
     """Run shell text as the engine does, and return its status, output and errors."""
-    whole = PREAMBLE + ("" if os.getuid() == 0 else RUNUSER) + f"(eval {words([script])}) </dev/null"
-    done = subprocess.run(["/bin/sh"], input=whole.encode("utf-8", "surrogateescape"), capture_output=True)
-    return Answer(done.returncode, *(text.decode("utf-8", "surrogateescape") for text in (done.stdout, done.stderr)))
+    whole = (
+        PREAMBLE + ("" if os.getuid() == 0 else RUNUSER) + f"(eval {words([script])}) </dev/null"
+    )
+    done = subprocess.run(
+        ["/bin/sh"], input=whole.encode("utf-8", "surrogateescape"), capture_output=True
+    )
+    return Answer(
+        done.returncode,
+        *(text.decode("utf-8", "surrogateescape") for text in (done.stdout, done.stderr)),
+    )
 
 
 def look(resource):
@@ -65,17 +72,17 @@ def look(resource):
     return resource.parse(answer.out)
 
 
-def change(resource, seen=None):
+def change(resource, actual=None):
     """Apply *resource* and return the answer."""
-    return run("set -e\n" + resource.apply(seen or look(resource)))
+    return run("set -e\n" + resource.apply(actual or look(resource)))
 
 
 def converge(resource):
     """Make *resource* true, see that it was not before and that it is now."""
-    assert resource.differs(look(resource))
+    assert resource.changed(look(resource))
     answer = change(resource)
     assert (answer.status, answer.err) == (0, "")
-    assert not resource.differs(look(resource))
+    assert not resource.changed(look(resource))
 
 
 def mode(path):
@@ -101,7 +108,8 @@ def test_any_name_will_do_and_nothing_else_is_left_in_the_folder(tmp_path, name,
     folder = tmp_path / name
     folder.mkdir()
     converge(file(folder / name, check=check))
-    assert os.listdir(folder) == [name] and os.listdir(tmp_path) == [name]
+    assert os.listdir(folder) == [name]
+    assert os.listdir(tmp_path) == [name]
 
 
 def test_owner_mode_and_group_are_as_wanted_when_the_check_looks(tmp_path):
@@ -114,13 +122,15 @@ def test_an_existing_file_is_replaced_with_owner_and_mode(tmp_path):
     (tmp_path / "file").write_text("old\n")
     (tmp_path / "file").chmod(0o600)
     converge(file(tmp_path / "file", mode="0755"))
-    assert (tmp_path / "file").read_text() == "new\n" and mode(tmp_path / "file") == 0o755
+    assert (tmp_path / "file").read_text() == "new\n"
+    assert mode(tmp_path / "file") == 0o755
 
 
 def test_a_change_may_be_repeated(tmp_path):
     new = file(tmp_path / "file", check="grep -q new {}")
     converge(new)
-    assert change(new).ok and change(new, {"content": None}).ok
+    assert change(new).ok
+    assert change(new, {"content": None}).ok
     assert os.listdir(tmp_path) == ["file"]
 
 
@@ -168,8 +178,10 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     (tmp_path / "file").write_text("old\n")
     new = file(tmp_path / "file", "x" * 100_000)
     answer = run("trap '' XFSZ; ulimit -f 16\nset -e\n" + new.apply(look(new)))
-    assert answer.status and answer.err
-    assert (tmp_path / "file").read_text() == "old\n" and os.listdir(tmp_path) == ["file"]
+    assert answer.status
+    assert answer.err
+    assert (tmp_path / "file").read_text() == "old\n"
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_a_folder_that_is_not_there_is_an_error_and_nothing_more(tmp_path):
@@ -182,18 +194,19 @@ def test_a_symbolic_link_is_refused_and_never_written_through(tmp_path, target):
     (tmp_path / "other").write_text("other\n")
     (tmp_path / "file").symlink_to(target)
     new = file(tmp_path / "file")
-    assert "a symbolic link" in new.refuse(look(new))
+    assert "a symbolic link" in new.conflict(look(new))
     change(new)  # which the engine would not do
-    assert (tmp_path / "other").read_text() == "other\n" and not (tmp_path / "nothing").exists()
+    assert (tmp_path / "other").read_text() == "other\n"
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_a_file_of_somebody_else_is_refused_and_one_of_ours_is_not(tmp_path):
     new = file(tmp_path / "file", f"# {MARK}\nnew\n")
-    assert new.refuse(look(new)) is None
+    assert new.conflict(look(new)) is None
     (tmp_path / "file").write_text("mine\n")
-    assert "not ours" in new.refuse(look(new))
+    assert "not ours" in new.conflict(look(new))
     (tmp_path / "file").write_text(f"# {MARK}\nold\n")
-    assert new.refuse(look(new)) is None
+    assert new.conflict(look(new)) is None
 
 
 def test_a_probe_changes_nothing(tmp_path):
@@ -218,7 +231,9 @@ def test_a_probe_changes_nothing(tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_directory_is_made_whatever_its_name(tmp_path, name):
     converge(Directory(str(tmp_path / name), ME, mode="0750"))
-    assert mode(tmp_path / name) == 0o750 and (tmp_path / name).is_dir() and os.listdir(tmp_path) == [name]
+    assert mode(tmp_path / name) == 0o750
+    assert (tmp_path / name).is_dir()
+    assert os.listdir(tmp_path) == [name]
 
 
 def test_a_directory_keeps_what_is_in_it(tmp_path):
@@ -239,7 +254,7 @@ def test_what_is_no_directory_is_refused(tmp_path, what):
         path.write_text("" if "empty" in what else "root root 0755\n")
         path.chmod(0o755)
     wanted = Directory(str(path), ME)
-    assert wanted.refuse(look(wanted))
+    assert wanted.conflict(look(wanted))
 
 
 # -- hashes of passwords
@@ -248,7 +263,9 @@ def test_what_is_no_directory_is_refused(tmp_path, what):
 def hashed(path):
     """Return the hash in a password file, whose prefix is ``argon2:``."""
     text = path.read_text()
-    assert text.startswith("argon2:$argon2id$") and text.count("\n") == 1 and text.endswith("\n")
+    assert text.startswith("argon2:$argon2id$")
+    assert text.count("\n") == 1
+    assert text.endswith("\n")
     return text.strip().removeprefix("argon2:")
 
 
@@ -257,7 +274,8 @@ def test_the_hash_that_is_written_is_of_the_password_that_was_given(tmp_path, ch
     path = tmp_path / "a hash"
     converge(PasswordFile(str(path), ME, Secret(password), "argon2:"))
     assert argon2.PasswordHasher().verify(hashed(path), password)
-    assert mode(path) == 0o600 and os.listdir(tmp_path) == ["a hash"]
+    assert mode(path) == 0o600
+    assert os.listdir(tmp_path) == ["a hash"]
 
 
 def test_a_hash_that_fits_stays_though_its_mode_is_mended(tmp_path, cheap):
@@ -267,7 +285,8 @@ def test_a_hash_that_fits_stays_though_its_mode_is_mended(tmp_path, cheap):
     before = path.read_text()
     path.chmod(0o644)
     converge(wanted)
-    assert path.read_text() == before and mode(path) == 0o600
+    assert path.read_text() == before
+    assert mode(path) == 0o600
 
 
 def test_a_hash_of_another_password_is_replaced(tmp_path, cheap):
@@ -279,11 +298,15 @@ def test_a_hash_of_another_password_is_replaced(tmp_path, cheap):
 
 def test_a_password_is_generated_once_and_told_and_then_left_alone(tmp_path, cheap):
     path = tmp_path / "hash"
-    first, later = (PasswordFile(str(path), ME, prefix="argon2:", purpose="password of Jupyter", told=[]) for _ in range(2))
+    first, later = (
+        PasswordFile(str(path), ME, prefix="argon2:", purpose="password of Jupyter", told=[])
+        for _ in range(2)
+    )
     converge(first)
     assert argon2.PasswordHasher().verify(hashed(path), first.told[0].reveal())
     assert f"The password of Jupyter is now: {first.told[0].reveal()} " in first.notice()
-    assert not later.differs(look(later)) and later.notice() is None
+    assert not later.changed(look(later))
+    assert later.notice() is None
 
 
 # -- keys
@@ -303,7 +326,8 @@ def test_keys_are_added_and_those_of_others_stay(tmp_path):
     path = keys_file(tmp_path, f"# mine\n{KEYS[0]}", 0o644)
     converge(AuthorizedKeys(ME, str(tmp_path), (KEYS[0], KEYS[1], KEYS[2])))
     assert path.read_text() == f"# mine\n{KEYS[0]}\n{KEYS[1]}\n{KEYS[2]}\n"
-    assert mode(path) == 0o600 and os.listdir(path.parent) == ["authorized_keys"]
+    assert mode(path) == 0o600
+    assert os.listdir(path.parent) == ["authorized_keys"]
 
 
 def test_a_key_with_options_and_a_nasty_comment_is_written_as_it_is(tmp_path):
@@ -316,7 +340,8 @@ def test_a_key_with_options_and_a_nasty_comment_is_written_as_it_is(tmp_path):
 def test_a_file_of_keys_with_a_wrong_mode_keeps_its_keys(tmp_path):
     path = keys_file(tmp_path, f"{KEYS[0]}\n", 0o666)
     converge(AuthorizedKeys(ME, str(tmp_path), (KEYS[0],)))
-    assert path.read_text() == f"{KEYS[0]}\n" and mode(path) == 0o600
+    assert path.read_text() == f"{KEYS[0]}\n"
+    assert mode(path) == 0o600
 
 
 # -- environments
@@ -335,7 +360,7 @@ def test_an_environment_is_seen_whatever_its_name(tmp_path, name):
     (path / "bin/python").symlink_to("python3.11")
     (path / "lib/python3.11/site-packages/pip/__init__.py").touch()
     assert look(wanted) == {"owner": ME}
-    assert Venv(str(path), "grace").refuse({"owner": ME})
+    assert Venv(str(path), "grace").conflict({"owner": ME})
     (path / "bin/python3.13").touch(0o755)  # as after an upgrade of the release
     (path / "bin/python").unlink()
     (path / "bin/python").symlink_to("python3.13")
@@ -348,16 +373,23 @@ def test_an_environment_is_seen_whatever_its_name(tmp_path, name):
 @pytest.fixture
 def certificate(tmp_path):
     """Return a certificate that is wanted in *tmp_path*, for a name in two spellings and an address."""
-    return SelfSigned(str(tmp_path / "a cert.pem"), str(tmp_path / "a key.pem"), ("Web.Example.org", "2001:DB8::1"), days=90)
+    return SelfSigned(
+        str(tmp_path / "a cert.pem"),
+        str(tmp_path / "a key.pem"),
+        ("Web.Example.org", "2001:DB8::1"),
+        days=90,
+    )
 
 
 def test_a_certificate_is_for_what_is_wanted_and_nothing_else(tmp_path, certificate):
-    seen = certificate.parse("address 192.0.2.10\nabsent\n")
-    assert change(certificate, seen).ok
+    actual = certificate.parse("address 192.0.2.10\nabsent\n")
+    assert change(certificate, actual).ok
     made = x509.load_pem_x509_certificate((tmp_path / "a cert.pem").read_bytes())
     names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["web.example.org"]
-    assert set(names.get_values_for_type(x509.IPAddress)) == set(map(ipaddress.ip_address, ("192.0.2.10", "2001:db8::1")))
+    assert set(names.get_values_for_type(x509.IPAddress)) == set(
+        map(ipaddress.ip_address, ("192.0.2.10", "2001:db8::1"))
+    )
     assert made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
     left = made.not_valid_after_utc - datetime.datetime.now(datetime.timezone.utc)
     assert datetime.timedelta(days=89) < left <= datetime.timedelta(days=90)
@@ -369,21 +401,22 @@ def test_a_certificate_is_for_what_is_wanted_and_nothing_else(tmp_path, certific
 
 def test_a_certificate_that_was_made_is_as_wanted(tmp_path, certificate):
     assert change(certificate).ok
-    assert set(certificate.differs(look(certificate))) <= (set() if ME == "root" else {"mode"})
+    assert set(certificate.changed(look(certificate))) <= (set() if ME == "root" else {"mode"})
 
 
 @pytest.mark.parametrize("text", ["", "rubbish\n"])
 def test_what_is_no_certificate_and_no_key_does_not_fit(tmp_path, certificate, text):
     for name in ("a cert.pem", "a key.pem"):
         (tmp_path / name).write_text(text)
-    assert {"names", "issuer", "lasts", "key"} <= set(certificate.differs(look(certificate)))
+    assert {"names", "issuer", "lasts", "key"} <= set(certificate.changed(look(certificate)))
 
 
 def test_a_certificate_that_cannot_be_made_leaves_the_old_one(tmp_path, certificate):
     for name in ("a cert.pem", "a key.pem"):
         (tmp_path / name).write_text("old\n")
     answer = change(certificate, {"wanted": ["a,no such kind:b"]})
-    assert answer.status == 1 and answer.err
+    assert answer.status == 1
+    assert answer.err
     assert {(tmp_path / name).read_text() for name in os.listdir(tmp_path)} == {"old\n"}
     assert len(os.listdir(tmp_path)) == 2
 
@@ -394,7 +427,9 @@ def test_a_certificate_that_cannot_be_made_leaves_the_old_one(tmp_path, certific
 @pytest.fixture
 def state(tmp_path, monkeypatch):
     """Let the engine keep its notes in a folder of the test."""
-    monkeypatch.setattr(planning, "LIST_OWED", planning.LIST_OWED.replace(base.STATE, str(tmp_path / "state")))
+    monkeypatch.setattr(
+        planning, "LIST_OWED", planning.LIST_OWED.replace(base.STATE, str(tmp_path / "state"))
+    )
     for module in (base, planning):
         monkeypatch.setattr(module, "STATE", str(tmp_path / "state"))
     return tmp_path / "state"
@@ -421,41 +456,52 @@ def test_handlers_that_are_owed_are_found_by_the_next_run_as_they_were(state):
         Handler("restart jupyter", "exit 3\n\n"),
     ]
     for handler in handlers:
-        assert run(handler.owe()).ok and run(handler.owe()).ok
+        assert run(handler.mark_pending()).ok
+        assert run(handler.mark_pending()).ok
     assert owed() == handlers
 
 
 def test_a_handler_that_went_well_is_no_longer_owed(state, tmp_path):
     paid = Handler("restart it", sh("echo done >>{}", tmp_path / "traces"))
     for _ in range(2):
-        run(paid.owe())
-    assert run(paid.pay()).ok and owed() == []
+        run(paid.mark_pending())
+    assert run(paid.run()).ok
+    assert owed() == []
     assert (tmp_path / "traces").read_text() == "done\n"
 
 
 def test_a_handler_that_failed_is_still_owed(state):
     failing = Handler("restart it", "echo broken >&2; exit 3")
-    run(failing.owe())
-    answer = run(failing.pay())
-    assert answer.status and answer.err == "broken\n" and owed() == [failing]
+    run(failing.mark_pending())
+    answer = run(failing.run())
+    assert answer.status
+    assert answer.err == "broken\n"
+    assert owed() == [failing]
 
 
 def test_what_a_handler_does_to_its_shell_does_not_keep_it_owed(state):
     handler = Handler("restart it", "cd /nowhere 2>/dev/null; set -e; exit 0")
-    run(handler.owe())
-    assert run(handler.pay()).ok and owed() == []
+    run(handler.mark_pending())
+    assert run(handler.run()).ok
+    assert owed() == []
 
 
 def test_a_handler_that_cannot_be_noted_stops_the_change(state, tmp_path):
     state.write_text("a file in the way")
-    item = planning.Item("task", file(tmp_path / "file", notify=Handler("restart it", ":")), {"content": None})
+    item = planning.Item(
+        "task", file(tmp_path / "file", notify=Handler("restart it", ":")), {"content": None}
+    )
     plan = planning.Plan(Here(), [], None)
     assert run(plan.step(item)).status
     assert not (tmp_path / "file").exists()
 
 
 def test_a_change_notes_its_handler_first(state, tmp_path):
-    item = planning.Item("task", file(tmp_path / "file", check="false", notify=Handler("restart it", ":")), {"content": None})
+    item = planning.Item(
+        "task",
+        file(tmp_path / "file", check="false", notify=Handler("restart it", ":")),
+        {"content": None},
+    )
     plan = planning.Plan(Here(), [], None)
     assert run(plan.step(item)).status
     assert owed() == [Handler("restart it", ":")]

@@ -15,9 +15,15 @@ FAB = Path(sys.executable).with_name("fab")
 
 def fab(*words, cwd=ROOT):
     """Run `fab` on a terminal of 80 columns, with no settings of whoever runs the tests."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("FABRIC_", "INVOKE_"))}
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("FABRIC_", "INVOKE_"))
+    }
     env |= {"COLUMNS": "80", "HOME": "/nonexistent"}
-    return subprocess.run([FAB, *words], cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return subprocess.run(
+        [FAB, *words], cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
 
 
 def test_the_list_has_one_line_a_task_in_the_order_of_the_collection():
@@ -28,11 +34,17 @@ def test_the_list_has_one_line_a_task_in_the_order_of_the_collection():
 
 def test_help_shows_the_setting_behind_a_flag_and_the_default():
     text = " ".join(fab("--help", "full-setup").stdout.split())
-    assert "--base-url=STRING Path of the address. Setting jupyter.base_url, default: /jupyter." in text
+    assert (
+        "--base-url=STRING Path of the address. Setting jupyter.base_url, default: /jupyter."
+        in text
+    )
     text = " ".join(fab("--help", "create-user").stdout.split())
-    assert "--no-sudo Turns off:" in text and "Setting user.sudo, default: true." in text
+    assert "--no-sudo Turns off:" in text
+    assert "Setting user.sudo, default: true." in text
     assert "Setting user.authorized_keys, default: empty." in text
-    assert "--lines=INT How many lines of what was. Default: 50." in " ".join(fab("--help", "logs").stdout.split())
+    assert "--lines=INT How many lines of what was. Default: 50." in " ".join(
+        fab("--help", "logs").stdout.split()
+    )
 
 
 @pytest.mark.parametrize(

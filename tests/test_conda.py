@@ -11,7 +11,7 @@ import pytest
 from invoke import Config, Exit
 
 from fabfile import install_anaconda, remove_anaconda
-from fabfile.kit.errors import Problem
+from fabfile.kit.errors import RemoteError
 from fabfile.kit.quote import Shell
 from fabfile.kit.resources import Download, DownloadBegun, Source
 from fabfile.kit.resources.download import size
@@ -62,19 +62,25 @@ def test_the_default_installer_is_known_with_its_checksum_for_every_machine(name
     found = {source.machine: source for source in sources(name)}
     assert set(found) == set(MACHINES)
     for machine, source in found.items():
-        assert re.fullmatch(r"[0-9a-f]{64}", source.sha256) and source.name.endswith(f"-Linux-{machine}.sh")
-        assert source.url.startswith("https://") and "latest" not in source.url
+        assert re.fullmatch(r"[0-9a-f]{64}", source.sha256)
+        assert source.name.endswith(f"-Linux-{machine}.sh")
+        assert source.url.startswith("https://")
+        assert "latest" not in source.url
 
 
 def test_an_address_follows_from_distribution_version_and_machine():
     [one] = sources("miniforge", "26.7.2-0")
     host = "https://github.com/conda-forge/miniforge/releases/download"
-    assert one.url == f"{host}/26.7.2-0/Miniforge3-26.7.2-0-Linux-x86_64.sh" and one.machine == "x86_64"
+    assert one.url == f"{host}/26.7.2-0/Miniforge3-26.7.2-0-Linux-x86_64.sh"
+    assert one.machine == "x86_64"
     assert one.path == "/var/cache/remote-jupyter/281b0ac7d550-Miniforge3-26.7.2-0-Linux-x86_64.sh"
 
 
 def test_a_version_that_is_not_known_needs_its_checksum():
-    with pytest.raises(ValueError, match="python.version: the SHA-256 of Anaconda 2026.07-1 is not known.*2025.12-2"):
+    with pytest.raises(
+        ValueError,
+        match="python.version: the SHA-256 of Anaconda 2026.07-1 is not known.*2025.12-2",
+    ):
         sources("anaconda", "2026.07-1")
     assert {one.machine for one in sources("anaconda", "2026.07-1", sha256=SUM)} == set(MACHINES)
     [arm] = sources("miniconda", "py314_26.7.1-1", sha256=SUM)
@@ -97,10 +103,13 @@ def test_an_address_needs_a_checksum_and_the_name_of_a_script():
 
 def test_each_distribution_has_a_folder_of_its_own_and_is_asked_for_what_it_needs():
     found = {name: plan(f"python.distribution={name}")["CondaPrefix"] for name in DISTRIBUTIONS}
-    assert {one.path for one in found.values()} == {f"/home/jupyter/{name}3" for name in DISTRIBUTIONS}
+    assert {one.path for one in found.values()} == {
+        f"/home/jupyter/{name}3" for name in DISTRIBUTIONS
+    }
     assert all(one.disk and one.memory and one.glibc for one in found.values())
     own = plan("python.url=https://m.example/A.sh", f"python.sha256={SUM}")["CondaPrefix"]
-    assert not own.disk and not own.glibc
+    assert not own.disk
+    assert not own.glibc
 
 
 def test_the_systems_python_needs_no_installer():
@@ -127,34 +136,44 @@ def agreed(answer, monkeypatch, asks=True):
     asked = []
     monkeypatch.setattr(sys.stdin, "isatty", lambda: answer is not None, raising=False)
     monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or answer)
-    resource = Terms("X", "https://x.example/terms", Agreement("Do you?", asks=asks), Shell("false"), "or take Y")
+    resource = Terms(
+        "X", "https://x.example/terms", Agreement("Do you?", asks=asks), Shell("false"), "or take Y"
+    )
     seen = resource.parse("needed\n")
-    return [resource.refuse(seen) for _ in range(3)], asked, resource.agreement.holds()
+    return [resource.conflict(seen) for _ in range(3)], asked, resource.agreement.holds()
 
 
-@pytest.mark.parametrize(("answer", "holds"), [("yes", True), ("y", True), ("no", False), ("", False)])
+@pytest.mark.parametrize(
+    ("answer", "holds"), [("yes", True), ("y", True), ("no", False), ("", False)]
+)
 def test_a_person_is_asked_once_for_all_hosts(monkeypatch, answer, holds):
     refusals, asked, held = agreed(answer, monkeypatch)
-    assert len(asked) == 1 and held is holds and all((why is None) is holds for why in refusals)
+    assert len(asked) == 1
+    assert held is holds
+    assert all((why is None) is holds for why in refusals)
 
 
 def test_without_a_terminal_the_refusal_says_what_to_do(monkeypatch):
     refusals, asked, held = agreed(None, monkeypatch)
-    assert not asked and not held
-    assert "https://x.example/terms" in refusals[0] and "or take Y" in refusals[0]
+    assert not asked
+    assert not held
+    assert "https://x.example/terms" in refusals[0]
+    assert "or take Y" in refusals[0]
 
 
 def test_where_it_is_installed_nobody_is_asked():
     resource = plan("python.distribution=anaconda")["Terms"]
-    assert resource.refuse(resource.parse("needless\n")) is None and not resource.parse("needless\n")["warning"]
-    assert plan("python.accept_terms=yes")["Terms"].refuse(resource.parse("needed\n")) is None
+    assert resource.conflict(resource.parse("needless\n")) is None
+    assert not resource.parse("needless\n")["warning"]
+    assert plan("python.accept_terms=yes")["Terms"].conflict(resource.parse("needed\n")) is None
 
 
 def test_a_dry_run_warns_of_terms_and_asks_nobody(monkeypatch):
     monkeypatch.setattr("builtins.input", lambda _: pytest.fail("asked"))
     resource = plan(dry=True)["Terms"]
     seen = resource.parse("needed\n")
-    assert resource.refuse(seen) is None and "accept_terms" in seen["warning"]
+    assert resource.conflict(seen) is None
+    assert "accept_terms" in seen["warning"]
 
 
 def test_a_condarc_that_brings_terms_is_reported():
@@ -217,7 +236,9 @@ def test_a_download_shows_how_far_how_fast_and_how_long(line, shown):
     assert Download("x", (Source("https://x/x.sh", SUM),), Shell("false")).progress(line) == shown
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (1500, "1 KiB"), (5 << 20, "5.0 MiB"), (3 << 30, "3.00 GiB")])
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (1500, "1 KiB"), (5 << 20, "5.0 MiB"), (3 << 30, "3.00 GiB")]
+)
 def test_sizes_are_for_people(count, text):
     assert size(count) == text
 
@@ -225,8 +246,14 @@ def test_sizes_are_for_people(count, text):
 def test_what_begins_and_what_waits_are_about_the_same_file():
     found = plan()
     assert isinstance(found["DownloadBegun"], DownloadBegun)
-    assert found["DownloadBegun"].sources == found["Download"].sources == found["CondaPrefix"].sources
-    assert set(plan("python.upload=yes")) == set(plan()) - {"Download", "DownloadBegun", "ChannelTerms"} | {"Upload"}
+    assert (
+        found["DownloadBegun"].sources == found["Download"].sources == found["CondaPrefix"].sources
+    )
+    assert set(plan("python.upload=yes")) == set(plan()) - {
+        "Download",
+        "DownloadBegun",
+        "ChannelTerms",
+    } | {"Upload"}
 
 
 # -- the operator's own download
@@ -265,7 +292,7 @@ def test_the_operators_copy_is_checked_kept_and_taken_again(web, tmp_path, monke
     (folder / "x.sh").unlink()
     assert fetched(source) == path
     path.write_bytes(b"spoilt")
-    with pytest.raises(Problem, match="cannot be downloaded"):
+    with pytest.raises(RemoteError, match="cannot be downloaded"):
         fetched(source)
 
 
@@ -273,6 +300,6 @@ def test_the_operators_copy_of_another_file_does_not_stay(web, tmp_path, monkeyp
     folder, address = web
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (folder / "x.sh").write_bytes(b"<html>")
-    with pytest.raises(Problem, match="gave something else"):
+    with pytest.raises(RemoteError, match="gave something else"):
         fetched(Source(f"{address}/x.sh", SUM))
     assert list((tmp_path / "cache/remote-jupyter").iterdir()) == []

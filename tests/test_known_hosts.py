@@ -16,7 +16,10 @@ from fabfile.kit.errors import Unreachable
 
 THIS, OTHER, THIRD = (paramiko.ECDSAKey.generate() for _ in range(3))
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIC59LAOpUHriZez1tTVohaUzk6ICnSQTlJlyZaGiWu/G"
-KEYS = {name: f"{key.get_name()} {key.get_base64()}" for name, key in (("this", THIS), ("other", OTHER), ("third", THIRD))}
+KEYS = {
+    name: f"{key.get_name()} {key.get_base64()}"
+    for name, key in (("this", THIS), ("other", OTHER), ("third", THIRD))
+}
 AT = "[127.0.0.1]:{port}"
 CASES = {
     # name: the file, where {this} is the server's key; and whether the server is known, new or refused
@@ -52,7 +55,10 @@ CASES = {
     "carriage-returns-and-comment": (f"{AT} {{this}} ada@laptop\r\n", "known"),
     "no-newline-at-the-end": (f"example.org {{other}}\n{AT} {{this}}", "known"),
     "no-newline-at-the-end-new": ("example.org {other}", "new"),
-    "rubbish": (f"rubbish\n{AT}\n{AT} ssh-nothing AAAA\n@nothing {AT} {{this}}\n{AT} ecdsa-sha2-nistp256 !!!\n", "new"),
+    "rubbish": (
+        f"rubbish\n{AT}\n{AT} ssh-nothing AAAA\n@nothing {AT} {{this}}\n{AT} ecdsa-sha2-nistp256 !!!\n",
+        "new",
+    ),
 }
 
 
@@ -105,8 +111,18 @@ def ssh(path, port, *options):
         "UpdateHostKeys": "no",
         "PreferredAuthentications": "none",
     }
-    words = ["ssh", "-F", "none", "-p", str(port), *(f"-o{name}={value}" for name, value in given.items()), *options]
-    return subprocess.Popen([*words, "127.0.0.1", "true"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    words = [
+        "ssh",
+        "-F",
+        "none",
+        "-p",
+        str(port),
+        *(f"-o{name}={value}" for name, value in given.items()),
+        *options,
+    ]
+    return subprocess.Popen(
+        [*words, "127.0.0.1", "true"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +159,12 @@ def decide(keys, key=THIS):
 
 def found(path, port, key=THIS):
     """Return whether OpenSSH finds *key* for the server in the file."""
-    asked = subprocess.run(["ssh-keygen", "-F", f"[127.0.0.1]:{port}", "-f", path], capture_output=True, text=True)
-    return any(key.get_base64() in line for line in asked.stdout.splitlines() if line[0] not in "#@")
+    asked = subprocess.run(
+        ["ssh-keygen", "-F", f"[127.0.0.1]:{port}", "-f", path], capture_output=True, text=True
+    )
+    return any(
+        key.get_base64() in line for line in asked.stdout.splitlines() if line[0] not in "#@"
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -156,15 +176,19 @@ def test_a_host_key_is_decided_on_as_openssh_does(name, port, openssh, tmp_path)
     assert verdict == ("refused" if expected == "refused" else "accepted")
     assert verdict == openssh[name][0]
     if expected == "new":
-        assert path.read_bytes().startswith(before) and found(path, port)
+        assert path.read_bytes().startswith(before)
+        assert found(path, port)
     else:
-        assert path.read_bytes() == before and before.count(b"\n") == openssh[name][1].read_bytes().count(b"\n")
+        assert path.read_bytes() == before
+        assert before.count(b"\n") == openssh[name][1].read_bytes().count(b"\n")
 
 
 def test_a_key_that_was_recorded_is_known_to_both_from_then_on(port, tmp_path):
     path = tmp_path / "known_hosts"
     assert decide(policy(path, port)) == "accepted"
-    assert [decide(policy(path, port, stricthostkeychecking="yes"), key) for key in (THIS, OTHER)] == [
+    assert [
+        decide(policy(path, port, stricthostkeychecking="yes"), key) for key in (THIS, OTHER)
+    ] == [
         "accepted",
         "refused",
     ]
@@ -175,7 +199,8 @@ def test_a_key_that_was_recorded_is_known_to_both_from_then_on(port, tmp_path):
 def test_a_new_file_and_its_folder_are_for_the_user_only(port, tmp_path):
     path = tmp_path / "home/.ssh/known_hosts"
     assert decide(policy(path, port)) == "accepted"
-    assert path.stat().st_mode & 0o777 == 0o600 and path.parent.stat().st_mode & 0o777 == 0o700
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
     assert path.read_text() == f"[127.0.0.1]:{port} {KEYS['this']}\n"
 
 
@@ -187,8 +212,10 @@ def test_the_standard_port_is_not_written(tmp_path):
 def test_a_name_is_hashed_where_the_user_wants_that(port, tmp_path):
     path = tmp_path / "known_hosts"
     decide(policy(path, port, hashknownhosts="yes"))
-    assert path.read_text().startswith("|1|") and "127" not in path.read_text()
-    assert found(path, port) and decide(policy(path, port, stricthostkeychecking="yes")) == "accepted"
+    assert path.read_text().startswith("|1|")
+    assert "127" not in path.read_text()
+    assert found(path, port)
+    assert decide(policy(path, port, stricthostkeychecking="yes")) == "accepted"
 
 
 def test_a_changed_key_is_refused_with_what_to_do(port, tmp_path):
@@ -197,11 +224,16 @@ def test_a_changed_key_is_refused_with_what_to_do(port, tmp_path):
     with pytest.raises(Unreachable) as caught:
         policy(path, port).missing_host_key(None, "", THIS)
     said = str(caught.value)
-    digest = subprocess.run(["ssh-keygen", "-l", "-f", "-"], input=f"x {KEYS['this']}", capture_output=True, text=True).stdout
-    assert digest.split()[1] in said and digest.split()[1].startswith("SHA256:")
+    digest = subprocess.run(
+        ["ssh-keygen", "-l", "-f", "-"], input=f"x {KEYS['this']}", capture_output=True, text=True
+    ).stdout
+    assert digest.split()[1] in said
+    assert digest.split()[1].startswith("SHA256:")
     command = said.rpartition("ssh-keygen -R ")[2]
     assert command == f"'[127.0.0.1]:{port}'"
-    subprocess.run(["sh", "-c", f"ssh-keygen -f '{path}' -R {command}"], check=True, capture_output=True)
+    subprocess.run(
+        ["sh", "-c", f"ssh-keygen -f '{path}' -R {command}"], check=True, capture_output=True
+    )
     assert decide(policy(path, port)) == "accepted"
 
 
@@ -214,7 +246,8 @@ def test_a_changed_key_is_refused_whatever_is_said_of_new_ones(port, tmp_path, s
 @pytest.mark.parametrize("strict", ["yes", "YES", "true"])
 def test_a_new_key_is_refused_where_checking_is_strict_and_not_recorded(port, tmp_path, strict):
     path = tmp_path / "known_hosts"
-    assert decide(policy(path, port, stricthostkeychecking=strict)) == "refused" and not path.exists()
+    assert decide(policy(path, port, stricthostkeychecking=strict)) == "refused"
+    assert not path.exists()
 
 
 def test_a_key_of_another_type_than_the_known_ones_is_refused(port, tmp_path):
@@ -244,9 +277,12 @@ def test_several_files_count_and_the_first_is_written(port, tmp_path):
     two.write_text(f"[127.0.0.1]:{port} {KEYS['this']}\n")
     everyone.write_text(f"@revoked * {KEYS['other']}\n")
     options = {"globalknownhostsfile": str(everyone)}
-    assert decide(policy(f"{one} {two}", port, **options)) == "accepted" and not one.exists()
-    assert decide(policy(one, port, **options), OTHER) == "refused" and not one.exists()
-    assert decide(policy(one, port, **options), THIRD) == "accepted" and found(one, port, THIRD)
+    assert decide(policy(f"{one} {two}", port, **options)) == "accepted"
+    assert not one.exists()
+    assert decide(policy(one, port, **options), OTHER) == "refused"
+    assert not one.exists()
+    assert decide(policy(one, port, **options), THIRD) == "accepted"
+    assert found(one, port, THIRD)
 
 
 def test_a_file_that_cannot_be_written_is_said(port, tmp_path):
@@ -256,7 +292,9 @@ def test_a_file_that_cannot_be_written_is_said(port, tmp_path):
 
 
 def test_known_types_are_asked_for_first(port, tmp_path):
-    (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{port} {KEYS['this']}\n@revoked * {ED25519}\n")
+    (tmp_path / "known_hosts").write_text(
+        f"[127.0.0.1]:{port} {KEYS['this']}\n@revoked * {ED25519}\n"
+    )
     with socket.create_connection(("127.0.0.1", port)) as connected:
         transport = policy(tmp_path / "known_hosts", port).transport(connected)
         assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -266,4 +304,8 @@ def test_known_types_are_asked_for_first(port, tmp_path):
 def test_a_key_that_is_known_is_the_one_that_was_written(port, tmp_path):
     write(tmp_path / "known_hosts", "comments", port)
     [(marker, kind, data)] = policy(tmp_path / "known_hosts", port).known
-    assert (marker, kind, base64.b64encode(data).decode()) == ("", THIS.get_name(), THIS.get_base64())
+    assert (marker, kind, base64.b64encode(data).decode()) == (
+        "",
+        THIS.get_name(),
+        THIS.get_base64(),
+    )

@@ -13,13 +13,15 @@ import pytest
 
 from fabfile.kit import plan as planning
 from fabfile.kit.errors import ConnectionLost
-from fabfile.kit.plan import Flush, Plan, Section, Stop
+from fabfile.kit.plan import Flush, Plan, PlanFailed, Section
 from fabfile.kit.quote import sh
 from fabfile.kit.report import Report
 from fabfile.kit.resources import Check, Handler, Package, Resource, base
 from fabfile.kit.shell import Answer
 
-RING, SING = (Handler(f"{verb} it", f"echo {verb} >>traces; [ ! -e no-{verb} ]") for verb in ("ring", "sing"))
+RING, SING = (
+    Handler(f"{verb} it", f"echo {verb} >>traces; [ ! -e no-{verb} ]") for verb in ("ring", "sing")
+)
 
 
 @dataclass(frozen=True)
@@ -31,35 +33,44 @@ class Thing(Resource):
     needs: str = ""
 
     def probe(self):
-        return sh("[ -z {} ] || [ -e {} ] || exit 69; cat {} 2>/dev/null || echo absent", self.needs, self.needs, self.name)
+        return sh(
+            "[ -z {} ] || [ -e {} ] || exit 69; cat {} 2>/dev/null || echo absent",
+            self.needs,
+            self.needs,
+            self.name,
+        )
 
-    def want(self):
+    def desired(self):
         return {"state": self.word}
 
-    def apply(self, seen):
+    def apply(self, actual):
         return sh(
-            "[ ! -e {} ]\n[ -e {} ] || echo {} >{}\n", f"no-{self.name}", f"in-vain-{self.name}", self.word, self.name
+            "[ ! -e {} ]\n[ -e {} ] || echo {} >{}\n",
+            f"no-{self.name}",
+            f"in-vain-{self.name}",
+            self.word,
+            self.name,
         ) + sh("echo {} >>traces", self.name)
 
-    def refuse(self, seen):
-        return "it is somebody else's" if seen["state"] == "foreign" else None
+    def conflict(self, actual):
+        return "it is somebody else's" if actual["state"] == "foreign" else None
 
 
 @dataclass(frozen=True)
 class Unseen(Thing):
     """A thing whose change may change others, and that says so."""
 
-    changes_unseen = True
+    needs_reprobe = True
 
-    def apply(self, seen):
-        return super().apply(seen) + "\ntouch made"
+    def apply(self, actual):
+        return super().apply(actual) + "\ntouch made"
 
 
 @dataclass(frozen=True)
 class Starter(Thing):
     """A thing whose change makes it unnecessary to ring."""
 
-    def settles(self, seen):
+    def supersedes(self, actual):
         return (RING.name,)
 
 
@@ -79,7 +90,9 @@ class Host:
                 answers.append(Answer(None, "", ""))
             else:
                 script = f"{first}\n({step}\n)"
-                done = subprocess.run(["/bin/sh", "-c", script], cwd=self.folder, capture_output=True, text=True)
+                done = subprocess.run(
+                    ["/bin/sh", "-c", script], cwd=self.folder, capture_output=True, text=True
+                )
                 answers.append(Answer(done.returncode, done.stdout, done.stderr))
         for number, answer in enumerate(answers):  # all was sent before the first answer came
             for line in answer.out.splitlines() if on_line else ():
@@ -113,7 +126,7 @@ class Host:
         report = Report("web")
         try:
             Plan(self, parts, report).converge(dry)
-        except (Stop, ConnectionLost) as error:
+        except (PlanFailed, ConnectionLost) as error:
             report.error = str(error)
         return report
 
@@ -121,15 +134,17 @@ class Host:
 @pytest.fixture
 def host(tmp_path, monkeypatch):
     for name in ("LIST_OWED", "LOCK"):
-        monkeypatch.setattr(planning, name, getattr(planning, name).replace(base.STATE, f"{tmp_path}/state"))
+        monkeypatch.setattr(
+            planning, name, getattr(planning, name).replace(base.STATE, f"{tmp_path}/state")
+        )
     for module in (base, planning):
         monkeypatch.setattr(module, "STATE", f"{tmp_path}/state")
     return Host(tmp_path)
 
 
-def owe(host, handler):
+def mark_pending(host, handler):
     """Let an earlier run have left *handler*."""
-    subprocess.run(["/bin/sh", "-c", handler.owe()], cwd=host.folder, check=True)
+    subprocess.run(["/bin/sh", "-c", handler.mark_pending()], cwd=host.folder, check=True)
 
 
 def rows(report):
@@ -146,26 +161,36 @@ A, B, C = Thing("a"), Thing("b"), Thing("c")
 def test_what_is_as_wanted_is_one_batch_and_no_change(host):
     host.has(a="on", b="on")
     report = host.run(A, B)
-    assert rows(report) == [("a", "ok"), ("b", "ok")] and report.ok
-    assert host.batches == [3] and host.traces == []  # the list of what is owed, and two probes
+    assert rows(report) == [("a", "ok"), ("b", "ok")]
+    assert report.ok
+    assert host.batches == [3]
+    assert host.traces == []  # the list of what is owed, and two probes
 
 
 def test_changes_are_made_in_the_order_in_which_they_were_yielded(host):
     report = host.run(C, A, B)
-    assert host.traces == ["c", "a", "b"] and rows(report) == [("c", "changed"), ("a", "changed"), ("b", "changed")]
+    assert host.traces == ["c", "a", "b"]
+    assert rows(report) == [
+        ("c", "changed"),
+        ("a", "changed"),
+        ("b", "changed"),
+    ]
     assert host.batches == [4, 1, 3, 3]  # observe, be alone, change, look again
 
 
 def test_only_what_differs_is_changed_and_reported_in_place(host):
     host.has(a="on", b="off", c="on")
     report = host.run(A, B, C)
-    assert host.traces == ["b"] and rows(report) == [("a", "ok"), ("b", "changed"), ("c", "ok")]
+    assert host.traces == ["b"]
+    assert rows(report) == [("a", "ok"), ("b", "changed"), ("c", "ok")]
     assert host.batches == [4, 1, 1, 1]
 
 
 def test_a_second_run_changes_nothing(host):
     host.run(A, Unseen("u"), Thing("late", needs="made"))
-    assert [status for _, status in rows(host.run(A, Unseen("u"), Thing("late", needs="made")))] == ["ok"] * 3
+    assert [
+        status for _, status in rows(host.run(A, Unseen("u"), Thing("late", needs="made")))
+    ] == ["ok"] * 3
     assert host.batches == [4]
 
 
@@ -186,7 +211,8 @@ def test_what_follows_a_task_inside_another_is_the_others_again(host):
 def test_a_change_is_reported_with_its_difference(host):
     host.has(a="off")
     [entry] = host.run(A).entries
-    assert "-state: off" in entry.diff and "+state: on" in entry.diff
+    assert "-state: off" in entry.diff
+    assert "+state: on" in entry.diff
 
 
 def test_an_empty_plan_is_fine(host):
@@ -198,20 +224,24 @@ def test_an_empty_plan_is_fine(host):
 
 def test_a_dry_run_changes_nothing_and_names_every_change_and_restart(host):
     host.has(a="on", b="off")
-    report = host.run(A, Thing("b", notify=RING), Thing("c", notify=SING), Thing("x", needs="made"), dry=True)
+    report = host.run(
+        A, Thing("b", notify=RING), Thing("c", notify=SING), Thing("x", needs="made"), dry=True
+    )
     assert rows(report) == [
         *(("a", "ok"), ("b", "would change"), ("c", "would change"), ("x", "unknown")),
         *(("ring it", "would change"), ("sing it", "would change")),
     ]
     assert "+state: on" in report.entries[1].diff
-    assert host.batches == [5] and sorted(path.name for path in host.folder.iterdir()) == ["a", "b"]
+    assert host.batches == [5]
+    assert sorted(path.name for path in host.folder.iterdir()) == ["a", "b"]
 
 
 def test_a_dry_run_names_what_an_earlier_run_left_and_not_what_a_start_settles(host):
-    owe(host, SING)
+    mark_pending(host, SING)
     report = host.run(Thing("b", notify=RING), Starter("s"), dry=True)
     assert [row for row in rows(report) if row[0].endswith(" it")] == [("sing it", "would change")]
-    assert host.owed == ["sing it"] and host.traces == []
+    assert host.owed == ["sing it"]
+    assert host.traces == []
 
 
 # -- changes whose effects are unseen
@@ -219,7 +249,14 @@ def test_a_dry_run_names_what_an_earlier_run_left_and_not_what_a_start_settles(h
 
 def test_after_an_unseen_change_all_that_follows_is_asked_again_in_one_batch(host):
     report = host.run(A, Unseen("u"), B, Thing("x", needs="made"), Thing("y", needs="made"))
-    assert host.batches == [6, 1, 2, 3, 3, 5]  # observe, be alone, a and u, look at b x y, change them, look at all
+    assert host.batches == [
+        6,
+        1,
+        2,
+        3,
+        3,
+        5,
+    ]  # observe, be alone, a and u, look at b x y, change them, look at all
     assert [status for _, status in rows(report)] == ["changed"] * 5
     assert host.traces == ["a", "u", "b", "x", "y"]
 
@@ -239,11 +276,12 @@ def test_an_unseen_kind_that_needs_no_change_costs_nothing(host):
 def test_what_an_unseen_change_has_mended_already_is_left_alone(host):
     @dataclass(frozen=True)
     class Installer(Unseen):
-        def apply(self, seen):
-            return super().apply(seen) + "\necho on >b"
+        def apply(self, actual):
+            return super().apply(actual) + "\necho on >b"
 
     report = host.run(Installer("u"), B)
-    assert host.traces == ["u"] and [status for _, status in rows(report)] == ["changed", "ok"]
+    assert host.traces == ["u"]
+    assert [status for _, status in rows(report)] == ["changed", "ok"]
 
 
 def test_what_is_unknown_is_asked_again_after_any_change_before_it(host):
@@ -260,7 +298,8 @@ def test_what_is_unknown_until_a_handler_ran_is_asked_again_after_the_flush(host
 @pytest.mark.parametrize("before", [[], [Unseen("u")], [A]])
 def test_what_stays_unknown_is_an_error_and_what_follows_is_not_touched(host, before):
     report = host.run(*before, Thing("x", needs="never"), B)
-    assert rows(report)[-1] == ("x", "failed") and not report.ok
+    assert rows(report)[-1] == ("x", "failed")
+    assert not report.ok
     assert host.traces == [thing.name for thing in before]
 
 
@@ -270,18 +309,22 @@ def test_what_stays_unknown_is_an_error_and_what_follows_is_not_touched(host, be
 def test_nothing_is_changed_where_anything_must_not_be_touched_and_all_of_it_is_told(host):
     host.has(b="foreign", c="foreign")
     report = host.run(A, B, C)
-    assert rows(report) == [("b", "failed"), ("c", "failed")] and "Nothing was changed" in report.error
-    assert host.batches == [4] and host.traces == []
+    assert rows(report) == [("b", "failed"), ("c", "failed")]
+    assert "Nothing was changed" in report.error
+    assert host.batches == [4]
+    assert host.traces == []
 
 
 def test_what_turns_out_foreign_later_ends_the_run_before_its_stretch(host):
     @dataclass(frozen=True)
     class Installer(Unseen):
-        def apply(self, seen):
-            return super().apply(seen) + "\necho foreign >x"
+        def apply(self, actual):
+            return super().apply(actual) + "\necho foreign >x"
 
     report = host.run(Installer("u"), A, Thing("x"))
-    assert host.traces == ["u"] and rows(report)[-1] == ("x", "failed") and "Nothing was changed" not in report.error
+    assert host.traces == ["u"]
+    assert rows(report)[-1] == ("x", "failed")
+    assert "Nothing was changed" not in report.error
 
 
 # -- handlers
@@ -289,7 +332,8 @@ def test_what_turns_out_foreign_later_ends_the_run_before_its_stretch(host):
 
 def test_equal_handlers_run_once_after_all_changes(host):
     report = host.run(Thing("a", notify=RING), Thing("b", notify=SING), Thing("c", notify=RING))
-    assert host.traces == ["a", "b", "c", "ring", "sing"] and host.owed == []
+    assert host.traces == ["a", "b", "c", "ring", "sing"]
+    assert host.owed == []
     assert rows(report)[-2:] == [("ring it", "changed"), ("sing it", "changed")]
     assert host.batches == [4, 1, 3, 5]  # the handlers and the last look are one batch
 
@@ -313,7 +357,8 @@ def test_a_flush_with_nothing_owed_costs_nothing(host):
 
 def test_a_start_settles_the_restart_that_was_owed(host):
     host.run(Thing("a", notify=RING), Starter("s"))
-    assert host.traces == ["a", "s"] and host.owed == []
+    assert host.traces == ["a", "s"]
+    assert host.owed == []
 
 
 def test_a_start_does_not_settle_a_restart_that_comes_after_it(host):
@@ -324,66 +369,81 @@ def test_a_start_does_not_settle_a_restart_that_comes_after_it(host):
 def test_what_an_earlier_run_left_is_paid_though_nothing_changes(host):
     host.has(no_b="x")
     assert not host.run(Thing("a", notify=RING), B).ok
-    assert host.traces == ["a"] and host.owed == ["ring it"]
+    assert host.traces == ["a"]
+    assert host.owed == ["ring it"]
     host.has(b="on")
     report = host.run(Thing("a", notify=RING), B)
     assert rows(report) == [("a", "ok"), ("b", "ok"), ("ring it", "changed")]
-    assert host.traces == ["a", "ring"] and host.owed == []
+    assert host.traces == ["a", "ring"]
+    assert host.owed == []
 
 
 def test_what_another_task_left_is_paid_too(host):
-    owe(host, SING)
+    mark_pending(host, SING)
     host.has(a="on")
     host.run(A)
-    assert host.traces == ["sing"] and host.owed == []
+    assert host.traces == ["sing"]
+    assert host.owed == []
 
 
 def test_a_handler_that_fails_is_an_error_and_is_tried_again_by_the_next_run(host):
     host.has(no_ring="x")
     report = host.run(Thing("a", notify=RING))
-    assert rows(report) == [("a", "changed"), ("ring it", "failed")] and "not taken it up" in report.error
+    assert rows(report) == [("a", "changed"), ("ring it", "failed")]
+    assert "not taken it up" in report.error
     assert host.owed == ["ring it"]
     (host.folder / "no-ring").unlink()
-    assert host.run(Thing("a", notify=RING)).ok and host.owed == []
+    assert host.run(Thing("a", notify=RING)).ok
+    assert host.owed == []
 
 
 def test_a_handler_that_fails_hides_nothing_of_the_others(host):
     host.has(no_ring="x")
     report = host.run(Thing("a", notify=RING), Thing("b", notify=SING))
-    assert rows(report)[-2:] == [("ring it", "failed"), ("sing it", "changed")] and host.owed == ["ring it"]
+    assert rows(report)[-2:] == [("ring it", "failed"), ("sing it", "changed")]
+    assert host.owed == ["ring it"]
 
 
 def test_what_another_task_left_and_cannot_be_done_fails_nobody_else_and_stays_owed(host, capsys):
-    owe(host, RING)
+    mark_pending(host, RING)
     host.has(a="on", no_ring="x")
     report = host.run(A)
-    assert rows(report) == [("a", "ok"), ("ring it", "warning")] and report.ok and not report.error
-    assert "earlier run" in capsys.readouterr().out and host.owed == ["ring it"]
+    assert rows(report) == [("a", "ok"), ("ring it", "warning")]
+    assert report.ok
+    assert not report.error
+    assert "earlier run" in capsys.readouterr().out
+    assert host.owed == ["ring it"]
 
 
 def test_what_was_left_and_is_owed_again_is_this_runs_own(host):
-    owe(host, RING)
+    mark_pending(host, RING)
     host.has(no_ring="x")
     assert rows(host.run(Thing("a", notify=RING)))[-1] == ("ring it", "failed")
 
 
 def test_what_was_left_is_done_as_the_settings_want_it_now(host):
-    owe(host, Handler(RING.name, "echo old >>traces"))
+    mark_pending(host, Handler(RING.name, "echo old >>traces"))
     host.has(a="on")
     host.run(Thing("a", notify=RING))
-    assert host.traces == ["ring"] and host.owed == []
+    assert host.traces == ["ring"]
+    assert host.owed == []
 
 
 def test_what_only_asks_pays_nothing(host):
-    owe(host, RING)
-    assert rows(host.run(Check("memory", "echo 1", lambda output: ("", "")))) == [("Check memory", "ok")]
-    assert host.batches == [2] and host.traces == [] and host.owed == ["ring it"]
+    mark_pending(host, RING)
+    assert rows(host.run(Check("memory", "echo 1", lambda output: ("", "")))) == [
+        ("Check memory", "ok")
+    ]
+    assert host.batches == [2]
+    assert host.traces == []
+    assert host.owed == ["ring it"]
 
 
 def test_a_change_that_failed_owes_its_handler_all_the_same(host):
     host.has(no_a="x")
     host.run(Thing("a", notify=RING))
-    assert host.traces == [] and host.owed == ["ring it"]  # it may have come half way
+    assert host.traces == []
+    assert host.owed == ["ring it"]  # it may have come half way
 
 
 # -- the last look
@@ -392,7 +452,8 @@ def test_a_change_that_failed_owes_its_handler_all_the_same(host):
 def test_a_change_in_vain_is_an_error(host):
     host.has(in_vain_a="x")
     report = host.run(A, B)
-    assert rows(report) == [("a", "changed"), ("b", "changed"), ("a", "failed")] and "again" in report.error
+    assert rows(report) == [("a", "changed"), ("b", "changed"), ("a", "failed")]
+    assert "again" in report.error
 
 
 def test_a_change_of_which_nothing_can_be_known_afterwards_is_an_error(host):
@@ -407,7 +468,8 @@ def test_a_change_of_which_nothing_can_be_known_afterwards_is_an_error(host):
 def test_the_first_failure_ends_the_run_and_what_was_not_reached_is_told(host, capsys):
     host.has(c="on", no_b="x")
     report = host.run(Section("one"), A, B, Section("two"), C, Thing("d"))
-    assert rows(report) == [("a", "changed"), ("b", "failed")] and host.traces == ["a"]
+    assert rows(report) == [("a", "changed"), ("b", "failed")]
+    assert host.traces == ["a"]
     [line] = [line for line in capsys.readouterr().out.splitlines() if "not reached" in line]
     assert line.split() == ["web", "two", "not", "reached", "Thing", "c,", "Thing", "d"]
     assert "run the same command again" in report.error
@@ -423,12 +485,13 @@ def test_the_next_run_goes_on_where_this_one_ended(host):
 def test_a_step_that_fails_says_so_in_its_own_words(host, capsys):
     @dataclass(frozen=True)
     class Failing(Thing):
-        def apply(self, seen):
+        def apply(self, actual):
             return "echo no disk >&2; false; echo never"
 
     host.run(Failing("f"))
     shown = capsys.readouterr().out
-    assert "apply failed: no disk" in shown and "never" not in shown
+    assert "apply failed: no disk" in shown
+    assert "never" not in shown
 
 
 @pytest.mark.parametrize("probe", ["echo oops >&2; exit 1", "echo oops; exit 70"])
@@ -439,7 +502,8 @@ def test_a_probe_that_fails_names_its_resource(host, capsys, probe):
             return probe
 
     report = host.run(A, Broken("x"))
-    assert rows(report) == [("Broken x", "failed")] and "probe failed: oops" in capsys.readouterr().out
+    assert rows(report) == [("Broken x", "failed")]
+    assert "probe failed: oops" in capsys.readouterr().out
     assert host.traces == []
 
 
@@ -453,14 +517,19 @@ def test_an_answer_that_makes_no_sense_names_its_resource_and_is_not_shown(host,
     host.has(x="hush")
     report = host.run(A, Odd("x"))
     shown = capsys.readouterr().out + report.error
-    assert rows(report) == [("Odd x", "failed")] and "makes no sense" in shown and "hush" not in shown
+    assert rows(report) == [("Odd x", "failed")]
+    assert "makes no sense" in shown
+    assert "hush" not in shown
     assert host.traces == []
 
 
-def test_a_lost_connection_tells_what_it_cut_off_and_what_was_not_reached_and_leaves_the_handler_owed(host, capsys):
+def test_a_lost_connection_tells_what_it_cut_off_and_what_was_not_reached_and_leaves_the_handler_owed(
+    host, capsys
+):
     host.dies = "no-b"
     report = host.run(Thing("a", notify=RING), B, C)
-    assert rows(report) == [("a", "changed"), ("b", "failed")] and "ended in the middle" in report.error
+    assert rows(report) == [("a", "changed"), ("b", "failed")]
+    assert "ended in the middle" in report.error
     assert re.search(r"not reached +Thing c\n", capsys.readouterr().out)
     assert host.owed == ["ring it"]
 
@@ -485,7 +554,9 @@ def test_a_warning_is_no_failure(host, capsys):
             return {"state": "on", "warning": "little memory"}
 
     report = host.run(Warned("x"))
-    assert rows(report) == [("Warned x", "warning")] and report.ok and "little memory" in capsys.readouterr().out
+    assert rows(report) == [("Warned x", "warning")]
+    assert report.ok
+    assert "little memory" in capsys.readouterr().out
 
 
 def test_a_notice_is_kept_for_the_end_and_only_after_a_change(host):
@@ -530,7 +601,8 @@ def test_a_run_waits_for_another_and_then_looks_again(host, other_run, capsys):
 
     threading.Timer(0.1, end).start()
     report = host.run(A, B)
-    assert rows(report) == [("a", "ok"), ("b", "changed")] and host.traces == ["b"]
+    assert rows(report) == [("a", "ok"), ("b", "changed")]
+    assert host.traces == ["b"]
     assert "another run is changing this host" in capsys.readouterr().out
 
 
@@ -540,14 +612,16 @@ def test_what_the_other_run_made_foreign_is_refused(host, other_run):
         fcntl.flock(other_run, fcntl.LOCK_UN)
 
     threading.Timer(0.1, end).start()
-    assert rows(host.run(A, B)) == [("a", "failed")] and host.traces == []
+    assert rows(host.run(A, B)) == [("a", "failed")]
+    assert host.traces == []
 
 
 def test_a_run_does_not_wait_for_ever(host, other_run, monkeypatch):
     assert "-w 600" in planning.LOCK
     monkeypatch.setattr(planning, "LOCK", planning.LOCK.replace("-w 600", "-w 0.05"))
     report = host.run(A)
-    assert "Another run" in report.error and host.traces == []
+    assert "Another run" in report.error
+    assert host.traces == []
 
 
 @pytest.mark.parametrize("dry", [False, True])

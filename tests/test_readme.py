@@ -15,7 +15,12 @@ from .test_commandline import fab
 
 TEXT = readme.README.read_text(encoding="utf-8")
 ROOT = readme.README.parent
-PAGES = [readme.README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    readme.README,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 
 def test_the_ways_back_are_those_of_the_resources():
@@ -33,13 +38,15 @@ def kinds(base=Resource):
 
 @pytest.mark.parametrize("kind", list(kinds()))
 def test_each_kind_that_changes_something_says_its_way_back(kind):
-    assert kind.only_asks or kind.undo
+    assert kind.read_only or kind.undo
 
 
 @pytest.mark.parametrize("line", readme.commands(on_a_host=False))
 def test_a_command_without_a_server_runs(line):
     name, *words = shlex.split(line)
-    assert name == ".venv/bin/fab", f"{line}: mark it with {readme.NOT_RUN!r}, or let the test run it"
+    assert name == ".venv/bin/fab", (
+        f"{line}: mark it with {readme.NOT_RUN!r}, or let the test run it"
+    )
     assert fab(*words).returncode == 0
 
 
@@ -50,25 +57,37 @@ def test_few_commands_are_not_run():
 def test_the_tables_name_every_task_and_no_other():
     known = set(fabfile.ns.task_names)
     tables = TEXT.partition("## The tasks")[2].partition("\n## ")[0]
-    named = {name for row in re.findall(r"^\| (`.*?) \|", tables, re.M) for name in re.findall(r"`([\w-]+)[^`]*`", row)}
+    named = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", tables, re.M)
+        for name in re.findall(r"`([\w-]+)[^`]*`", row)
+    }
     assert named == known
 
 
 def test_the_settings_that_are_named_exist():
     groups = {dotted.split(".")[0] for dotted in RULES}
-    named = {f"{group}.{name}" for group, name in re.findall(r"`(\w+)\.(\w+)", TEXT) if group in groups}
-    assert named and named <= set(RULES)
+    named = {
+        f"{group}.{name}" for group, name in re.findall(r"`(\w+)\.(\w+)", TEXT) if group in groups
+    }
+    assert named
+    assert named <= set(RULES)
 
 
 def test_each_promise_names_a_test_that_exists():
     promises = TEXT.partition("## What it does not do to you")[2].partition("\n## ")[0]
-    tests = {name for file in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", file.read_text())}
+    tests = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)", file.read_text())
+    }
     rows = [row for row in promises.splitlines() if row.startswith("* ")]
     parts = re.split(r"^\* ", promises, flags=re.M)[1:]
     assert len(rows) == len(parts) >= 6
     for part in parts:
         named = re.findall(r"`(test_\w+)`", part)
-        assert named and not set(named) - tests, (part, set(named) - tests)
+        assert named, (part, set(named) - tests)
+        assert not set(named) - tests, (part, set(named) - tests)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -79,5 +98,9 @@ def test_what_a_page_links_to_is_there(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_files_that_a_page_names_are_there(page):
-    for name in re.findall(r"`((?:fabfile|tests|config|docs)/[\w./-]+)`", page.read_text(encoding="utf-8")):
-        assert Path(ROOT, name).exists() or "timezone" in name, name  # the example of CONTRIBUTING.md
+    for name in re.findall(
+        r"`((?:fabfile|tests|config|docs)/[\w./-]+)`", page.read_text(encoding="utf-8")
+    ):
+        assert Path(ROOT, name).exists() or "timezone" in name, (
+            name
+        )  # the example of CONTRIBUTING.md

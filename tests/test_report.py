@@ -9,7 +9,18 @@ import sys
 import pytest
 
 from fabfile.kit import report as module
-from fabfile.kit.report import CHANGED, FAILED, OK, UNKNOWN, WARNING, WOULD, Progress, Report, say, write_json
+from fabfile.kit.report import (
+    CHANGED,
+    FAILED,
+    OK,
+    UNKNOWN,
+    WARNING,
+    WOULD,
+    Progress,
+    Report,
+    say,
+    write_json,
+)
 from fabfile.kit.resources import Package
 
 
@@ -41,7 +52,8 @@ def test_the_json_is_as_the_design_says(tmp_path):
     write_json(tmp_path / "r.json", [one, two])
     text = (tmp_path / "r.json").read_text()
     first, second = json.loads(text)["hosts"]
-    assert text.endswith("\n") and list(json.loads(text)) == ["hosts"]
+    assert text.endswith("\n")
+    assert list(json.loads(text)) == ["hosts"]
     tasks = first.pop("tasks")
     assert first.pop("error", "") == ""
     assert first == {
@@ -65,13 +77,20 @@ def test_the_json_is_as_the_design_says(tmp_path):
         "failed",
         "warning",
     ]
-    assert second["host"] == "db" and second["tasks"] == [] and second["failed"] == 0
+    assert second["host"] == "db"
+    assert second["tasks"] == []
+    assert second["failed"] == 0
 
 
-@pytest.mark.parametrize(("statuses", "error"), [((), "no connection"), ((FAILED,), ""), ((FAILED,), "Mend that"), ((OK,), "x")])
+@pytest.mark.parametrize(
+    ("statuses", "error"),
+    [((), "no connection"), ((FAILED,), ""), ((FAILED,), "Mend that"), ((OK,), "x")],
+)
 def test_a_host_that_failed_has_at_least_one_failure_and_it_is_a_number(statuses, error):
     made = report(*statuses, error=error)
-    assert not made.ok and made.as_dict()["failed"] == 1 and type(made.as_dict()["failed"]) is int
+    assert not made.ok
+    assert made.as_dict()["failed"] == 1
+    assert type(made.as_dict()["failed"]) is int
 
 
 def test_the_json_may_hold_any_text(tmp_path):
@@ -96,7 +115,10 @@ def test_the_last_line_is_as_the_design_says(capsys):
 
 def test_the_last_line_counts_what_else_there_was(capsys):
     made = report(OK, WARNING, CHANGED, WOULD, WOULD, UNKNOWN, round_trips=2, seconds=61.25)
-    assert last_line(made, capsys) == "web  ok=2 changed=1 failed=0 would_change=2 unknown=1  2 round trips, 61.2 s"
+    assert (
+        last_line(made, capsys)
+        == "web  ok=2 changed=1 failed=0 would_change=2 unknown=1  2 round trips, 61.2 s"
+    )
 
 
 def test_a_host_that_was_never_reached_has_failed(capsys):
@@ -119,7 +141,9 @@ def test_each_line_can_be_found_by_host_task_and_status(capsys):
     assert re.fullmatch(r"web  full-setup +warning +Check memory: little", second)
 
 
-@pytest.mark.parametrize(("verbose", "status", "shown"), [(0, CHANGED, 0), (1, CHANGED, 1), (0, WOULD, 1), (0, OK, 0)])
+@pytest.mark.parametrize(
+    ("verbose", "status", "shown"), [(0, CHANGED, 0), (1, CHANGED, 1), (0, WOULD, 1), (0, OK, 0)]
+)
 def test_a_difference_is_shown_where_it_was_asked_for(capsys, verbose, status, shown):
     Report("web", verbose=bool(verbose)).add("task", "File /x", status, diff="-old\n+new")
     assert ("    -old\n    +new\n" in capsys.readouterr().out) == bool(shown)
@@ -186,7 +210,8 @@ def test_a_long_step_shows_on_a_terminal_how_it_advances_in_one_line(terminal):
     shown = terminal()
     progress = Progress(Report("web"), "install-apache", Package("apache2"))
     progress("pmstatus:apache2:50.0:Unpacking " + "x" * 500)
-    assert "50 %" in shown() and "\n" not in shown()
+    assert "50 %" in shown()
+    assert "\n" not in shown()
     assert max(len(part) for part in re.split(r"\r\x1b\[K", shown())) < 80
     report(CHANGED)
     assert re.search(r"\r\x1b\[Kweb  task .*\n$", shown())

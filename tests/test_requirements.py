@@ -29,7 +29,11 @@ def holds(need, python=None):
 
 def pins(need, python):
     """Return the version that is pinned for *need*."""
-    [pin] = [pin for pin in PINNED if canonicalize_name(pin.name) == canonicalize_name(need.name) and holds(pin, python)]
+    [pin] = [
+        pin
+        for pin in PINNED
+        if canonicalize_name(pin.name) == canonicalize_name(need.name) and holds(pin, python)
+    ]
     return str(pin.specifier).removeprefix("==")
 
 
@@ -39,7 +43,9 @@ def test_a_pinned_version_is_installed_and_what_it_needs_is_pinned_for_each_pyth
     for need in map(Requirement, requires(pin.name) or []):
         for python in pythons.VERSIONS:
             if holds(pin, python) and holds(need, python):
-                assert (pin.name, need.name) in KNOWN or need.specifier.contains(pins(need, python)), python
+                assert (pin.name, need.name) in KNOWN or need.specifier.contains(
+                    pins(need, python)
+                ), python
 
 
 def test_what_the_distribution_needs_is_pinned():
@@ -51,16 +57,33 @@ def test_what_the_distribution_needs_is_pinned():
 
 def test_requirements_name_packages_and_hashes_and_no_place():
     blocks = re.split(r"^(?=\w)", TEXT, flags=re.M)[1:]
-    assert len(blocks) == len(PINNED) and all("\n    --hash=sha256:" in block for block in blocks)
-    assert "://" not in TEXT and not re.search(r"^-", TEXT, re.M) and str(REPOSITORY) not in TEXT
+    assert len(blocks) == len(PINNED)
+    assert all("\n    --hash=sha256:" in block for block in blocks)
+    assert "://" not in TEXT
+    assert not re.search(r"^-", TEXT, re.M)
+    assert str(REPOSITORY) not in TEXT
 
 
 def test_an_empty_environment_takes_requirements_and_lists_the_tasks(tmp_path):
     def run(*words):
-        done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, env=os.environ | {"PIP_NO_INPUT": "1"})
+        done = subprocess.run(
+            words,
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PIP_NO_INPUT": "1"},
+        )
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
 
     run(sys.executable, "-m", "venv", tmp_path)
-    run(tmp_path / "bin/pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", "requirements.txt")
+    run(
+        tmp_path / "bin/pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--require-hashes",
+        "-r",
+        "requirements.txt",
+    )
     assert re.search(r"^ +full-setup +\w", run(tmp_path / "bin/fab", "--list"), re.M)

@@ -55,15 +55,31 @@ KINDS = {
 def is_shell(texts):
     """Return whether a POSIX shell can read each of *texts*."""
     script = "".join(f"f{number}() {{\n{text}\n}}\n" for number, text in enumerate(texts))
-    return subprocess.run([shutil.which("dash") or "sh", "-n"], input=script.encode("utf-8", "surrogateescape")).returncode == 0
+    return (
+        subprocess.run(
+            [shutil.which("dash") or "sh", "-n"], input=script.encode("utf-8", "surrogateescape")
+        ).returncode
+        == 0
+    )
 
 
 def test_every_kind_has_samples_of_a_bare_a_drifted_and_a_converged_host():
-    cases = {kind: {name.partition("/")[2].split("-")[0] for name in ALL if name.startswith(f"{kind}/")} for kind in KINDS}
+    cases = {
+        kind: {name.partition("/")[2].split("-")[0] for name in ALL if name.startswith(f"{kind}/")}
+        for kind in KINDS
+    }
     assert {name.partition("/")[0] for name in ALL} == KINDS
     assert all({"absent", "drifted", "converged"} <= found for found in cases.values()), cases
     assert {kind for kind, found in cases.items() if "unknown" in found} == {
-        *("channel_terms", "conda_packages", "conda_updates", "pip_updates", "self_signed", "service", "sshd_settings")
+        *(
+            "channel_terms",
+            "conda_packages",
+            "conda_updates",
+            "pip_updates",
+            "self_signed",
+            "service",
+            "sshd_settings",
+        )
     }
 
 
@@ -74,14 +90,16 @@ def test_an_answer_is_understood(sample):
         assert answer["status"] == CANNOT_KNOW
         return
     assert answer["status"] == 0
-    seen = resource.parse(answer["output"])
+    actual = resource.parse(answer["output"])
     # A name that TOML does not give is None; names that are neither wanted nor given are the kind's own business.
-    names = {*resource.want(), *expect["seen"]}
-    assert {name: seen.get(name) for name in names} == {name: expect["seen"].get(name) for name in names}
-    assert sorted(resource.differs(seen)) == sorted(expect["differs"])
-    assert bool(resource.diff(seen)) == bool(expect["differs"])
-    why = resource.refuse(seen)
-    assert (expect["refused"] in why) if "refused" in expect else (why is None)
+    names = {*resource.desired(), *expect["actual"]}
+    assert {name: actual.get(name) for name in names} == {
+        name: expect["actual"].get(name) for name in names
+    }
+    assert sorted(resource.changed(actual)) == sorted(expect["changed"])
+    assert bool(resource.diff(actual)) == bool(expect["changed"])
+    why = resource.conflict(actual)
+    assert (expect["conflict"] in why) if "conflict" in expect else (why is None)
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -91,21 +109,26 @@ def test_probes_and_changes_are_posix_shell(kind, cheap):
         if name.startswith(f"{kind}/"):
             resource = load(sample)
             texts.append(resource.probe())
-            if sample["expect"].get("differs") and "refused" not in sample["expect"]:
+            if sample["expect"].get("changed") and "conflict" not in sample["expect"]:
                 texts.append(resource.apply(resource.parse(sample["probe"]["output"])))
-    assert texts and is_shell(texts)
+    assert texts
+    assert is_shell(texts)
 
 
 @pytest.mark.parametrize("kind", vars(resources))
 def test_a_kind_is_an_immutable_value_that_explains_itself(kind):
     thing = getattr(resources, kind)
     if isinstance(thing, type):
-        assert dataclasses.is_dataclass(thing) and thing.__dataclass_params__.frozen
-        assert thing.__doc__ and not thing.__doc__.startswith(f"{kind}(")
+        assert dataclasses.is_dataclass(thing)
+        assert thing.__dataclass_params__.frozen
+        assert thing.__doc__
+        assert not thing.__doc__.startswith(f"{kind}(")
 
 
 def test_the_same_words_make_the_same_resource():
-    one, same = (resources.User("ada", "/home/ada", groups=("sudo",), needs_password=True) for _ in range(2))
+    one, same = (
+        resources.User("ada", "/home/ada", groups=("sudo",), needs_password=True) for _ in range(2)
+    )
     assert one == same
     assert one != resources.User("ada", "/home/ada", groups=("adm",), needs_password=True)
 
@@ -114,16 +137,21 @@ def test_the_same_words_make_the_same_resource():
 
 
 def test_packages_of_a_plan_become_one_run_of_apt_with_the_longest_patience():
-    joined = resources.Package("b", "a", lock_timeout=5).joined(resources.Package("a", "c", lock_timeout=9))
-    assert joined.names == ("b", "a", "c") and joined.lock_timeout == 9
-    assert resources.Package("a").joined(resources.Directory("/a")) is None
+    merge = resources.Package("b", "a", lock_timeout=5).merge(
+        resources.Package("a", "c", lock_timeout=9)
+    )
+    assert merge.names == ("b", "a", "c")
+    assert merge.lock_timeout == 9
+    assert resources.Package("a").merge(resources.Directory("/a")) is None
 
 
 def test_a_user_who_only_must_be_there_is_the_one_of_an_earlier_task():
-    whole = resources.User("ada", "/home/ada", shell="/bin/sh", groups=("sudo",), needs_password=True)
-    assert whole.joined(resources.User("ada", "/home/ada")) is whole
-    assert whole.joined(resources.User("grace", "/home/grace")) is None
-    assert whole.joined(resources.User("ada", "/srv/ada")) is None
+    whole = resources.User(
+        "ada", "/home/ada", shell="/bin/sh", groups=("sudo",), needs_password=True
+    )
+    assert whole.merge(resources.User("ada", "/home/ada")) is whole
+    assert whole.merge(resources.User("grace", "/home/grace")) is None
+    assert whole.merge(resources.User("ada", "/srv/ada")) is None
 
 
 def test_only_the_missing_packages_are_installed():
@@ -135,7 +163,9 @@ def test_only_the_missing_packages_are_installed():
 def test_only_the_missing_distributions_are_installed_and_each_is_one_word():
     packages = resources.PipPackages("/p", "ada", ("here", "notebook>=7,<8; echo $HOME"))
     script = packages.apply({"here": "installed", "notebook>=7,<8; echo $HOME": None})
-    command = subprocess.run(["sh", "-c", f"systemctl() {{ :; }}; {find_script(script)}"], capture_output=True, text=True)
+    command = subprocess.run(
+        ["sh", "-c", f"systemctl() {{ :; }}; {find_script(script)}"], capture_output=True, text=True
+    )
     assert command.stdout.splitlines()[-1] == "notebook>=7,<8; echo $HOME"
 
 
@@ -163,22 +193,27 @@ def test_apts_progress_is_shown_in_per_cent(line, shown):
 
 def test_a_user_gets_a_generated_password_only_where_there_is_none_and_it_is_told_once(cheap):
     user = resources.User("ada", "/home/ada", needs_password=True)
-    seen = user.parse("ada:x:1000:1000::/home/ada:/bin/bash\nada:!:1:0:99999:7:::\nada\n")
+    actual = user.parse("ada:x:1000:1000::/home/ada:/bin/bash\nada:!:1:0:99999:7:::\nada\n")
     assert user.notice() is None
-    script = user.apply(seen)
-    assert len(user.told) == 1 and user.told[0].reveal() in user.notice() and user.told[0].reveal() not in script
-    assert "$6$" in script and "chpasswd -e" in script
+    script = user.apply(actual)
+    assert len(user.told) == 1
+    assert user.told[0].reveal() in user.notice()
+    assert user.told[0].reveal() not in script
+    assert "$6$" in script
+    assert "chpasswd -e" in script
 
 
 def test_a_user_who_exists_is_not_made_again():
     user = resources.User("ada", "/home/ada", groups=("sudo",))
-    script = user.apply(user.parse("ada:x:1000:1000::/home/ada:/bin/bash\nada:!:1:0:99999:7:::\nada\n"))
+    script = user.apply(
+        user.parse("ada:x:1000:1000::/home/ada:/bin/bash\nada:!:1:0:99999:7:::\nada\n")
+    )
     assert script.strip() == "usermod -a -G sudo ada"
 
 
 def test_a_password_is_hashed_anew_only_where_it_differs():
     user = resources.User("ada", "/home/ada", groups=("sudo",), password=Secret("right"))
-    seen = {
+    actual = {
         "exists": "yes",
         "uid": "1000",
         "home": "/home/ada",
@@ -186,32 +221,36 @@ def test_a_password_is_hashed_anew_only_where_it_differs():
         "missing groups": "sudo",
         "password": "set",
     }
-    assert "chpasswd" not in user.apply(seen)
+    assert "chpasswd" not in user.apply(actual)
 
 
 def test_a_certificate_is_asked_for_with_every_name_and_address():
     certificate = resources.SelfSigned("/t/cert.pem", "/t/key.pem", ("a.example.org",), days=90)
-    seen = certificate.parse("address 192.0.2.10\naddress 2001:db8::1\nabsent\n")
-    assert "-days 90" in certificate.apply(seen)
-    assert "IP:192.0.2.10,IP:2001:db8::1,DNS:a.example.org" in certificate.apply(seen)
-    assert "+names: 192.0.2.10 2001:db8::1 a.example.org" in certificate.diff(seen)
+    actual = certificate.parse("address 192.0.2.10\naddress 2001:db8::1\nabsent\n")
+    assert "-days 90" in certificate.apply(actual)
+    assert "IP:192.0.2.10,IP:2001:db8::1,DNS:a.example.org" in certificate.apply(actual)
+    assert "+names: 192.0.2.10 2001:db8::1 a.example.org" in certificate.diff(actual)
 
 
 def test_a_start_of_a_service_settles_the_restart_that_was_owed():
     service = resources.Service("probe")
-    assert service.settles({"active": "inactive"}) == (service.restart.name,)
-    assert service.settles({"active": "active"}) == ()
+    assert service.supersedes({"active": "inactive"}) == (service.restart.name,)
+    assert service.supersedes({"active": "active"}) == ()
 
 
 def test_a_service_is_checked_before_it_is_reloaded_or_restarted():
     service = resources.Service("probe", check="probe -t")
-    for handler, word in ((service.reload, "systemctl reload"), (service.restart, "systemctl restart")):
+    for handler, word in (
+        (service.reload, "systemctl reload"),
+        (service.restart, "systemctl restart"),
+    ):
         assert 0 <= handler.script.find("probe -t &&") < handler.script.find(word)
 
 
 @pytest.mark.parametrize(("problem", "refused"), [("too small", "too small"), ("", None)])
 def test_a_check_refuses_what_its_judge_finds_and_warns_of_the_rest(problem, refused):
     check = resources.Check("memory", "free", lambda output: (problem, f"only {output}"))
-    seen = check.parse("1 MiB")
-    assert check.refuse(seen) == refused
-    assert seen["warning"] == "only 1 MiB" and bool(check.differs(seen)) == bool(problem)
+    actual = check.parse("1 MiB")
+    assert check.conflict(actual) == refused
+    assert actual["warning"] == "only 1 MiB"
+    assert bool(check.changed(actual)) == bool(problem)

@@ -43,7 +43,9 @@ def openssl(password, stored):
         "{}".format,
         "{:>40}".format,
         "{!r}".format,
-        lambda secret: logging.makeLogRecord({"msg": "%s %r", "args": (secret, secret)}).getMessage(),
+        lambda secret: logging.makeLogRecord(
+            {"msg": "%s %r", "args": (secret, secret)}
+        ).getMessage(),
         lambda secret: f"{secret}{secret!s}{secret!r}{secret:x<5}",
         lambda secret: repr([secret, {"password": secret}]),
         lambda secret: repr(User("ada", "/home/ada", password=secret)),
@@ -56,7 +58,9 @@ def test_a_secret_does_not_show(show):
     assert "hush" not in show(Secret("hush"))
 
 
-@pytest.mark.parametrize("spread", [pickle.dumps, copy.copy, copy.deepcopy, vars, json.dumps, len, list, bytes])
+@pytest.mark.parametrize(
+    "spread", [pickle.dumps, copy.copy, copy.deepcopy, vars, json.dumps, len, list, bytes]
+)
 def test_a_secret_is_not_taken_for_anything_else(spread):
     with pytest.raises(TypeError) as caught:
         spread(Secret("hush"))
@@ -71,8 +75,10 @@ def test_a_secret_does_not_show_in_a_traceback_or_a_log(caplog):
     with pytest.raises(ValueError) as caught:
         fail(Secret(HUSH))
     told = "".join(traceback.TracebackException(*caught._excinfo, capture_locals=True).format())
-    assert "secret = <secret>" in told and "ValueError: <secret>" in told
-    assert "Pässwörd" not in told + caplog.text + str(caught.value) and "given <secret>" in caplog.text
+    assert "secret = <secret>" in told
+    assert "ValueError: <secret>" in told
+    assert "Pässwörd" not in told + caplog.text + str(caught.value)
+    assert "given <secret>" in caplog.text
 
 
 def test_only_reveal_shows_it():
@@ -94,13 +100,18 @@ def test_jupyters_hash_is_argon2id_and_of_this_password(cheap, password):
 @pytest.mark.parametrize("password", ["simple", HUSH, "日本語", "x" * 200])
 def test_the_users_hash_is_sha512_crypt_and_of_this_password(cheap, password):
     stored = Secret(password).hashed("sha512_crypt")
-    assert stored.startswith("$6$") and openssl(password, stored) == stored
+    assert stored.startswith("$6$")
+    assert openssl(password, stored) == stored
     assert openssl(f"{password}x", stored) != stored
 
 
 def test_a_hash_is_as_slow_as_its_scheme_asks():
-    memory, rounds, lanes = (part[2:] for part in Secret("x").hashed("argon2").split("$")[3].split(","))
-    assert int(memory) >= 19 * 1024 and int(rounds) >= 2 and int(lanes) >= 1  # the least that OWASP names
+    memory, rounds, lanes = (
+        part[2:] for part in Secret("x").hashed("argon2").split("$")[3].split(",")
+    )
+    assert int(memory) >= 19 * 1024
+    assert int(rounds) >= 2
+    assert int(lanes) >= 1  # the least that OWASP names
     assert module._scheme("sha512_crypt").default_rounds >= 100_000
 
 
@@ -111,20 +122,26 @@ def test_a_hash_has_a_salt_of_its_own(cheap):
 
 def test_a_hash_that_others_made_is_verified():
     made = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(HUSH)
-    assert Secret(HUSH).matches("argon2", made) and not Secret("x").matches("argon2", made)
+    assert Secret(HUSH).matches("argon2", made)
+    assert not Secret("x").matches("argon2", made)
     made = openssl(HUSH, "$6$ofatest$")
-    assert Secret(HUSH).matches("sha512_crypt", made) and not Secret("x").matches("sha512_crypt", made)
+    assert Secret(HUSH).matches("sha512_crypt", made)
+    assert not Secret("x").matches("sha512_crypt", made)
 
 
 @pytest.mark.parametrize("scheme", ["argon2", "sha512_crypt"])
-@pytest.mark.parametrize("stored", ["", "!", "*", "plain", "$6$", "$argon2id$", "$y$j9T$abc$def", "$argon2id$v=19$m=1,t", "\0"])
+@pytest.mark.parametrize(
+    "stored",
+    ["", "!", "*", "plain", "$6$", "$argon2id$", "$y$j9T$abc$def", "$argon2id$v=19$m=1,t", "\0"],
+)
 def test_what_is_no_hash_of_the_scheme_matches_nothing(scheme, stored):
     assert Secret("x").matches(scheme, stored) is False
 
 
 def test_generated_passwords_are_long_and_all_different():
     made = {generated().reveal() for _ in range(200)}
-    assert len(made) == 200 and all(len(text) == 20 and text.isalnum() and text.isascii() for text in made)
+    assert len(made) == 200
+    assert all(len(text) == 20 and text.isalnum() and text.isascii() for text in made)
     assert not set("".join(made)) & set("lIO01")
 
 
@@ -169,7 +186,10 @@ def test_the_environment_wins_over_the_file(environment, tmp_path):
     assert given("JUPYTER_PASSWORD").reveal() == "environment"
 
 
-@pytest.mark.parametrize("password", ["", "hush\n", "\nhush", "hu\nsh", "hu\tsh", "hu\rsh", "hu\x1bsh", "hush\x7f", "hush\u2028"])
+@pytest.mark.parametrize(
+    "password",
+    ["", "hush\n", "\nhush", "hu\nsh", "hu\tsh", "hu\rsh", "hu\x1bsh", "hush\x7f", "hush\u2028"],
+)
 @pytest.mark.parametrize("by_file", [False, True])
 def test_what_nobody_could_type_is_refused_and_not_shown(environment, tmp_path, password, by_file):
     if by_file:
@@ -232,12 +252,15 @@ SECRET = "hush line one\nhush line two\n"
 )
 def test_the_difference_of_a_secret_file_shows_neither_the_old_nor_the_new(seen):
     diff = File("/x", SECRET, mode="0600", secret=True).diff(seen)
-    assert diff and "hush" not in diff
+    assert diff
+    assert "hush" not in diff
 
 
 def test_the_difference_of_a_secret_file_still_says_what_else_differs():
     file = File("/x", SECRET, mode="0600", secret=True)
-    assert "+mode: 0600" in file.diff({"content": SECRET, "owner": "root", "group": "root", "mode": "0644"})
+    assert "+mode: 0600" in file.diff(
+        {"content": SECRET, "owner": "root", "group": "root", "mode": "0644"}
+    )
 
 
 def test_a_secret_content_does_not_show_in_the_resource():
@@ -247,18 +270,29 @@ def test_a_secret_content_does_not_show_in_the_resource():
 def test_the_password_itself_is_never_in_the_shell_text(cheap):
     file = PasswordFile("/x", "ada", Secret("hush"), "argon2:")
     user = User("ada", "/home/ada", password=Secret("hush"))
-    texts = [file.probe(), file.apply({"password": None}), file.diff({"password": None}), str(file.notice())]
+    texts = [
+        file.probe(),
+        file.apply({"password": None}),
+        file.diff({"password": None}),
+        str(file.notice()),
+    ]
     seen = user.parse("ada:x:1000:1000::/home/ada:/bin/sh\nada:!:1::::::\nada\n")
     texts += [user.probe(), user.apply(seen), user.diff(seen), str(user.notice())]
-    assert "hush" not in "".join(texts) and "$argon2id$" in texts[1] and "$6$" in texts[5]
+    assert "hush" not in "".join(texts)
+    assert "$argon2id$" in texts[1]
+    assert "$6$" in texts[5]
 
 
-@pytest.mark.parametrize("stored", ["argon2:$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$hushhash", "hush"])
+@pytest.mark.parametrize(
+    "stored", ["argon2:$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$hushhash", "hush"]
+)
 def test_a_stored_hash_does_not_show_in_the_difference(stored):
     file = PasswordFile("/x", "ada", Secret("other"), "argon2:")
     assert "hush" not in file.diff(file.parse(f"ada ada 600\n{stored}\n"))
     user = User("ada", "/home/ada", password=Secret("other"))
-    assert "hush" not in user.diff(user.parse("ada:x:1000:1000::/home/ada:/bin/sh\nada:$6$hush$hush:1::::::\nada\n"))
+    assert "hush" not in user.diff(
+        user.parse("ada:x:1000:1000::/home/ada:/bin/sh\nada:$6$hush$hush:1::::::\nada\n")
+    )
 
 
 def test_a_generated_password_is_told_once_and_is_in_no_report(cheap, tmp_path, capsys):

@@ -14,7 +14,7 @@ import pytest
 from invoke.util import yaml
 
 from fabfile import create_user, firewall, full_setup
-from fabfile.kit.settings import Invalid, Schema
+from fabfile.kit.settings import InvalidSetting, Schema
 from fabfile.settings import schema
 from fabfile.settings.table import RULES
 
@@ -64,15 +64,20 @@ def tree(dotted, item):
 def test_the_defaults_are_valid_and_each_has_a_rule(given):
     assert sorted(RULES) == sorted(DOTTED)
     settings = schema.load(given())
-    assert settings.user.name == DEFAULTS["user"]["name"] and settings.jupyter.port == 8888
-    assert all(isinstance(value(settings, dotted), type(RULES[dotted](value(settings, dotted)))) for dotted in DOTTED)
+    assert settings.user.name == DEFAULTS["user"]["name"]
+    assert settings.jupyter.port == 8888
+    assert all(
+        isinstance(value(settings, dotted), type(RULES[dotted](value(settings, dotted))))
+        for dotted in DOTTED
+    )
 
 
 @pytest.mark.parametrize("dotted", DOTTED)
 def test_each_setting_has_a_comment_above_it_that_is_its_help(dotted):
     _, name = dotted.split(".")
     lines = [line for line in schema.help(dotted).splitlines() if line]
-    assert lines and len(schema.help(dotted)) > 15
+    assert lines
+    assert len(schema.help(dotted)) > 15
     above = re.findall(rf"^    # (.*)\n    {name}:", schema.text, re.M)
     assert schema.help(dotted) in above
 
@@ -83,7 +88,7 @@ def test_the_settings_that_the_project_promises_are_there():
         firewall.enabled firewall.allow python.distribution python.version python.prefix python.url
         python.sha256 python.accept_terms python.upload python.update python.packages
         jupyter.access jupyter.interface jupyter.port
-        jupyter.base_url jupyter.notebook_dir jupyter.runner apache.modules tls.issuer tls.domain tls.email
+        jupyter.base_url jupyter.notebook_dir jupyter.runner apache.modules tls.issuer tls.domains tls.email
         tls.acme_server tls.days tls.certificate tls.key
     """
     assert set(promised.split()) <= set(DOTTED)
@@ -94,7 +99,8 @@ def test_the_settings_that_the_project_promises_are_there():
 
 def test_a_file_wins_over_the_defaults_and_leaves_the_rest(given):
     settings = schema.load(given("user: {name: grace}"))
-    assert settings.user.name == "grace" and settings.user.sudo is True
+    assert settings.user.name == "grace"
+    assert settings.user.sudo is True
 
 
 def test_the_environment_wins_over_a_file(given, monkeypatch):
@@ -115,14 +121,24 @@ def test_a_switch_that_is_on_is_turned_off_by_its_flag_and_by_nothing_else(given
     assert create_user.settings(given("user: {sudo: false}"), {"no_sudo": False}).user.sudo is False
 
 
-@pytest.mark.parametrize(("text", "ports"), [("8080", (8080,)), ("8080, 9090", (8080, 9090)), ("", ())])
-def test_a_list_may_come_from_the_environment_or_a_flag_with_commas(given, monkeypatch, text, ports):
-    assert firewall.settings(given("firewall: {allow: [1, 2]}"), {"allow": text}).firewall.allow == ports
+@pytest.mark.parametrize(
+    ("text", "ports"), [("8080", (8080,)), ("8080, 9090", (8080, 9090)), ("", ())]
+)
+def test_a_list_may_come_from_the_environment_or_a_flag_with_commas(
+    given, monkeypatch, text, ports
+):
+    assert (
+        firewall.settings(given("firewall: {allow: [1, 2]}"), {"allow": text}).firewall.allow
+        == ports
+    )
     monkeypatch.setenv("FABRIC_REMOTE_JUPYTER_FIREWALL_ALLOW", text)
     assert schema.load(given("firewall: {allow: [1, 2]}")).firewall.allow == ports
 
 
-@pytest.mark.parametrize(("text", "meant"), [("false", False), ("no", False), ("0", False), ("true", True), ("YES", True)])
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("false", False), ("no", False), ("0", False), ("true", True), ("YES", True)],
+)
 def test_a_switch_in_the_environment_means_what_it_says(given, monkeypatch, text, meant):
     monkeypatch.setenv("FABRIC_REMOTE_JUPYTER_FIREWALL_ENABLED", text)
     assert schema.load(given()).firewall.enabled is meant
@@ -151,19 +167,21 @@ def test_one_load_does_not_change_the_next(given):
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(given, text, said):
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidSetting) as caught:
         schema.load(given(text))
     assert all(words in str(caught.value) for words in said), caught.value
 
 
 def test_a_key_that_is_a_number_is_refused():
-    with pytest.raises(Invalid, match="remote_jupyter.user.1: there is no such setting"):
+    with pytest.raises(InvalidSetting, match="remote_jupyter.user.1: there is no such setting"):
         schema.load(SimpleNamespace(config={"remote_jupyter": {"user": {1: "ada"}}}))
 
 
 def test_an_unknown_variable_is_refused_with_the_nearest_known_one(given, monkeypatch):
     monkeypatch.setenv("FABRIC_REMOTE_JUPYTER_USER_NAM", "ada")
-    with pytest.raises(Invalid, match="FABRIC_REMOTE_JUPYTER_USER_NAM: .*FABRIC_REMOTE_JUPYTER_USER_NAME"):
+    with pytest.raises(
+        InvalidSetting, match="FABRIC_REMOTE_JUPYTER_USER_NAM: .*FABRIC_REMOTE_JUPYTER_USER_NAME"
+    ):
         schema.load(given())
 
 
@@ -179,7 +197,7 @@ BAD = {
     "user.copy_root_keys": ["maybe", None],
     "user.remove_keys": [["two\nlines"]],
     "ssh.permit_open": [0, "http"],
-    "ssh.undo_after": [9, 3601, "soon"],
+    "ssh.rollback_timeout": [9, 3601, "soon"],
     "user.sudo": ["maybe", "", 2, None, [True]],
     "user.authorized_keys": [["a\nb"], [""], [True], [["x"]]],
     "ssh.password_authentication": ["perhaps", None],
@@ -209,13 +227,13 @@ BAD = {
     "apache.site": ["a/b", "a b", "x.conf", "-x"],
     "apache.modules": ["SSL", "mod ssl", "../x", ["ssl;"], [""], "a,,b"],
     "tls.issuer": ["nobody", "", None],
-    "tls.domain": ["a b", "-a.example", "a..b", "x_y.example", "http://a", "a/b", "a" * 64, "*.a", ["a\nb"], "a:443"],
+    "tls.domains": ["a b", "-a.example", "a..b", "x_y.example", "http://a", "a/b", "a" * 64, "*.a", ["a\nb"], "a:443"],
     "tls.email": ["ada", "ada@", "a b@c", "@c"],
     "tls.acme_server": ["ftp://x", "x"],
     "tls.acme_staging": ["ftp://x", "x"],
     "tls.acme_ca": ["a\nb", ["x"]],
     "tls.staging": ["perhaps", None],
-    "tls.tries": [0, 51, "many", True, None],
+    "tls.max_attempts": [0, 51, "many", True, None],
     "tls.fallback": ["perhaps", None],
     "tls.profile": ["old", "", None],
     "tls.days": [0, 30, 3651, "many", True, None],
@@ -243,7 +261,7 @@ GOOD = {
     "jupyter.port": [(1024, 1024), ("65535", 65535)],
     "jupyter.base_url": [("/", "/"), ("/a/b/", "/a/b/"), ("/~ada/x.y_z-1", "/~ada/x.y_z-1")],
     "jupyter.notebook_dir": [("/srv/a b's $x", "/srv/a b's $x"), ("~/ünï", "~/ünï"), ("/a..b/c", "/a..b/c")],
-    "tls.domain": [
+    "tls.domains": [
         ("Jupyter.Example.org.", ("jupyter.example.org",)),
         (["a.example", "2001:DB8::1", "192.0.2.1"], ("a.example", "2001:db8::1", "192.0.2.1")),
         ("a.example, b.example", ("a.example", "b.example")),
@@ -255,30 +273,45 @@ GOOD = {
 
 def test_a_password_in_an_address_is_refused_and_not_shown(given):
     for dotted in ("python.url", "tls.acme_server"):
-        with pytest.raises(Invalid) as caught:
+        with pytest.raises(InvalidSetting) as caught:
             schema.load(given(tree(dotted, "https://ada:s3cret@mirror.example/A.sh")))
-        assert "holds no password" in str(caught.value) and "s3cret" not in str(caught.value)
+        assert "holds no password" in str(caught.value)
+        assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("dotted", DOTTED)
 def test_a_bad_value_is_refused_by_key_value_and_what_would_be_valid(given, dotted):
     for bad in BAD[dotted]:
-        with pytest.raises(Invalid) as caught:
-            pytest.fail(f"{dotted}: {bad!r} became {value(schema.load(given(tree(dotted, bad))), dotted)!r}")
+        with pytest.raises(InvalidSetting) as caught:
+            pytest.fail(
+                f"{dotted}: {bad!r} became {value(schema.load(given(tree(dotted, bad))), dotted)!r}"
+            )
         start, _, valid = str(caught.value).partition(" is not valid: ")
-        assert start == f"remote_jupyter.{dotted}: {bad!r}" and valid.strip(), caught.value
+        assert start == f"remote_jupyter.{dotted}: {bad!r}", caught.value
+        assert valid.strip(), caught.value
 
 
 @pytest.mark.parametrize("dotted", GOOD)
 def test_a_good_value_is_taken_as_it_is_meant(given, dotted):
     for good, meant in GOOD[dotted]:
         found = value(schema.load(given(tree(dotted, good))), dotted)
-        assert found == meant and type(found) is type(meant)
+        assert found == meant
+        assert type(found) is type(meant)
 
 
 def test_what_yaml_takes_for_a_switch_is_understood(given):
-    assert schema.load(given("ssh: {permit_root_login: no, password_authentication: yes}")).ssh.permit_root_login == "no"
-    assert schema.load(given("ssh: {permit_root_login: no, password_authentication: yes}")).ssh.password_authentication is True
+    assert (
+        schema.load(
+            given("ssh: {permit_root_login: no, password_authentication: yes}")
+        ).ssh.permit_root_login
+        == "no"
+    )
+    assert (
+        schema.load(
+            given("ssh: {permit_root_login: no, password_authentication: yes}")
+        ).ssh.password_authentication
+        is True
+    )
 
 
 @pytest.mark.parametrize("dotted", DOTTED)
@@ -358,10 +391,23 @@ def fab(tmp_path_factory):
             home.mkdir()
             for file, text in files.items():
                 (home / file).write_bytes(text.encode() if isinstance(text, str) else text)
-            argv = [str(FAB), *(word.replace("HERE", str(home)).replace("PORT", str(port)) for word in words)]
-            cases[name] = argv, {"HOME": str(home), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"} | env, str(home)
+            argv = [
+                str(FAB),
+                *(word.replace("HERE", str(home)).replace("PORT", str(port)) for word in words),
+            ]
+            cases[name] = (
+                argv,
+                {"HOME": str(home), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"} | env,
+                str(home),
+            )
         given = json.dumps(cases).encode()
-        many = subprocess.run([sys.executable, "-c", MANY], cwd=REPOSITORY, input=given, stdout=subprocess.PIPE, check=True)
+        many = subprocess.run(
+            [sys.executable, "-c", MANY],
+            cwd=REPOSITORY,
+            input=given,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
         listener.setblocking(False)
         try:
             listener.accept()
@@ -378,7 +424,12 @@ def fab(tmp_path_factory):
 HOST = ("-H", "127.0.0.1:PORT")
 CASES = {
     # name: words, environment, files, what is said
-    "flag": ((*HOST, "create-user", "--user", "root"), {}, {}, ("remote_jupyter.user.name: 'root'", "other than root")),
+    "flag": (
+        (*HOST, "create-user", "--user", "root"),
+        {},
+        {},
+        ("remote_jupyter.user.name: 'root'", "other than root"),
+    ),
     "flag-of-a-later-task": (
         (*HOST, "install-apache", "configure-jupyter", "--port", "80"),
         {},
@@ -415,25 +466,65 @@ CASES = {
         {"s.yml": "remote_jupyter: {firewall: {allow: [1]}}\n"},
         ("remote_jupyter.firewall.allow: '80,http'", "whole number"),
     ),
-    "file-that-is-no-yaml": ((*HOST, "-f", "HERE/s.yml", "full-setup"), {}, {"s.yml": "a: [b\n"}, ("-f ", "s.yml")),
-    "file-of-another-kind": ((*HOST, "-f", "HERE/s.txt", "full-setup"), {}, {"s.txt": "a: b\n"}, ("-f ", "s.txt")),
+    "file-that-is-no-yaml": (
+        (*HOST, "-f", "HERE/s.yml", "full-setup"),
+        {},
+        {"s.yml": "a: [b\n"},
+        ("-f ", "s.yml"),
+    ),
+    "file-of-another-kind": (
+        (*HOST, "-f", "HERE/s.txt", "full-setup"),
+        {},
+        {"s.txt": "a: b\n"},
+        ("-f ", "s.txt"),
+    ),
     "file-that-is-no-text": (
         (*HOST, "-f", "HERE/s.yml", "full-setup"),
         {},
         {"s.yml": b"a: \xff\xfe\n"},
         ("-f ", "s.yml"),
     ),
-    "file-that-is-no-mapping": ((*HOST, "-f", "HERE/s.yml", "full-setup"), {}, {"s.yml": "- a\n"}, ("-f ", "s.yml")),
-    "no-file": ((*HOST, "-f", "HERE/none.yml", "full-setup"), {}, {}, ("-f ", "none.yml", "no such file")),
-    "host-with-a-port-too-high": (("-H", "host:99999", "full-setup"), {}, {}, ("-H host:99999:", "[user@]host[:port]")),
+    "file-that-is-no-mapping": (
+        (*HOST, "-f", "HERE/s.yml", "full-setup"),
+        {},
+        {"s.yml": "- a\n"},
+        ("-f ", "s.yml"),
+    ),
+    "no-file": (
+        (*HOST, "-f", "HERE/none.yml", "full-setup"),
+        {},
+        {},
+        ("-f ", "none.yml", "no such file"),
+    ),
+    "host-with-a-port-too-high": (
+        ("-H", "host:99999", "full-setup"),
+        {},
+        {},
+        ("-H host:99999:", "[user@]host[:port]"),
+    ),
     "host-with-port-0": (("-H", "host:0", "full-setup"), {}, {}, ("-H host:0:",)),
     "host-with-a-space": (("-H", "a b", "full-setup"), {}, {}, ("-H a b:",)),
     "host-without-a-host": (("-H", "@x", "full-setup"), {}, {}, ("-H @x:",)),
     "host-of-no-letters": (("-H", "a..b", "full-setup"), {}, {}, ("-H a..b:",)),
-    "host-like-an-option": (("-H", "127.0.0.1:PORT,-oProxyCommand=x", "full-setup"), {}, {}, ("-H -oProxyCommand=x:",)),
-    "host-between-two-commas": (("-H", "127.0.0.1:PORT,,x", "full-setup"), {}, {}, ("[user@]host[:port]",)),
+    "host-like-an-option": (
+        ("-H", "127.0.0.1:PORT,-oProxyCommand=x", "full-setup"),
+        {},
+        {},
+        ("-H -oProxyCommand=x:",),
+    ),
+    "host-between-two-commas": (
+        ("-H", "127.0.0.1:PORT,,x", "full-setup"),
+        {},
+        {},
+        ("[user@]host[:port]",),
+    ),
     "no-host": (("full-setup",), {}, {}, ("full", "-H")),
-    "own-certificate-not-named": ((*HOST, "issue-cert", "--issuer", "own"), {}, {}, ("tls.certificate:", "PEM file")),
+    "own-certificate-not-named": (
+        (*HOST, "issue-cert", "--issuer", "own"),
+        {},
+        {},
+        ("tls.certificate:", "PEM file"),
+    ),
     "keys-that-are-none": (
         (*HOST, "create-user", "--authorized-keys", "HERE/none.pub"),
         {},
@@ -472,8 +563,10 @@ def test_a_wrong_request_is_said_at_once_with_status_2(fab, case):
     done, said = fab.done[case], CASES[case][3]
     assert done.status == 2, done
     assert all(words in done.err for words in said), done.err
-    assert "Traceback" not in done.err and len(done.err.splitlines()) <= 5, done.err
-    assert "hush" not in done.err + done.out and done.out == ""
+    assert "Traceback" not in done.err, done.err
+    assert len(done.err.splitlines()) <= 5, done.err
+    assert "hush" not in done.err + done.out
+    assert done.out == ""
 
 
 def test_the_program_itself_says_the_same(fab):

@@ -58,14 +58,21 @@ class Server(paramiko.ServerInterface):
     def __init__(self):
         self.transport = None
         self.commands, self.processes, self.threads = [], [], []
-        self.environment = {"PATH": os.environ["PATH"], "SSH_CONNECTION": "192.0.2.1 50000 192.0.2.2 2222"}
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "SSH_CONNECTION": "192.0.2.1 50000 192.0.2.2 2222",
+        }
         self.before, self.refuses = "", False
 
     def check_auth_none(self, username):
         return paramiko.AUTH_SUCCESSFUL
 
     def check_channel_request(self, kind, chanid):
-        return paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED if self.refuses else paramiko.OPEN_SUCCEEDED
+        return (
+            paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+            if self.refuses
+            else paramiko.OPEN_SUCCEEDED
+        )
 
     def check_channel_exec_request(self, channel, command):
         self.commands.append(command.decode())
@@ -78,7 +85,9 @@ class Server(paramiko.ServerInterface):
             start_new_session=True,
         )
         self.processes.append(process)
-        self.threads.append(threading.Thread(target=self.serve, args=(channel, process), daemon=True))
+        self.threads.append(
+            threading.Thread(target=self.serve, args=(channel, process), daemon=True)
+        )
         self.threads[-1].start()
         return True
 
@@ -104,7 +113,9 @@ class Server(paramiko.ServerInterface):
 
         pumps = [
             threading.Thread(target=take, args=(process.stdout, channel.sendall), daemon=True),
-            threading.Thread(target=take, args=(process.stderr, channel.sendall_stderr), daemon=True),
+            threading.Thread(
+                target=take, args=(process.stderr, channel.sendall_stderr), daemon=True
+            ),
         ]
         threading.Thread(target=give, daemon=True).start()
         for pump in pumps:
@@ -173,7 +184,11 @@ def sudo(server, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: SIM115
 
     def behave(mode, expects=""):
-        server.environment |= {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SUDO_MODE": mode, "SUDO_EXPECTS": expects}
+        server.environment |= {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "SUDO_MODE": mode,
+            "SUDO_EXPECTS": expects,
+        }
 
     return behave
 
@@ -190,13 +205,16 @@ def outs(shell, *steps, **options):
 def test_a_value_is_one_word_and_stays_as_it_is(value):
     script = sh("printf '%s' {}", value).encode("utf-8", "surrogateescape")
     done = subprocess.run(["sh"], input=script, capture_output=True)
-    assert done.stdout.decode("utf-8", "surrogateescape") == value and not done.stderr
+    assert done.stdout.decode("utf-8", "surrogateescape") == value
+    assert not done.stderr
 
 
 def test_values_are_words_of_their_own_and_stay_in_order():
     script = sh("printf '[%s]' {} {}", words(NASTY), "end").encode("utf-8", "surrogateescape")
     done = subprocess.run(["sh"], input=script, capture_output=True)
-    assert done.stdout.decode("utf-8", "surrogateescape") == "".join(f"[{value}]" for value in [*NASTY, "end"])
+    assert done.stdout.decode("utf-8", "surrogateescape") == "".join(
+        f"[{value}]" for value in [*NASTY, "end"]
+    )
 
 
 def test_shell_text_inside_shell_text_is_not_quoted_again():
@@ -241,25 +259,37 @@ def test_every_byte_comes_back(shell):
 
 def test_a_large_script_and_a_large_answer_pass_at_once(shell):
     text = "".join(f"{number:>9}\n" for number in range(150_000))
-    printed, counted, after = outs(shell, sh("printf %s {}", text), sh("printf %s {} | wc -c", text), "echo after")
-    assert printed == text and int(counted) == len(text) == 1_500_000 and after == "after\n"
+    printed, counted, after = outs(
+        shell, sh("printf %s {}", text), sh("printf %s {} | wc -c", text), "echo after"
+    )
+    assert printed == text
+    assert int(counted) == len(text) == 1_500_000
+    assert after == "after\n"
 
 
 def test_output_and_errors_are_kept_apart_step_by_step(shell):
     answers = shell.batch(["echo o1; echo e1 >&2", "echo e2 >&2", "echo o3"])
-    assert [(answer.out, answer.err) for answer in answers] == [("o1\n", "e1\n"), ("", "e2\n"), ("o3\n", "")]
+    assert [(answer.out, answer.err) for answer in answers] == [
+        ("o1\n", "e1\n"),
+        ("", "e2\n"),
+        ("o3\n", ""),
+    ]
 
 
 def test_each_step_has_its_own_exit_status(shell):
-    assert [answer.status for answer in shell.batch([":", "false", "exit 7", "kill -9 $(sh -c 'echo $PPID')", "(exit 255)"])] == [
-        *(0, 1, 7, 128 + 9, 255)
-    ]
+    assert [
+        answer.status
+        for answer in shell.batch(
+            [":", "false", "exit 7", "kill -9 $(sh -c 'echo $PPID')", "(exit 255)"]
+        )
+    ] == [*(0, 1, 7, 128 + 9, 255)]
 
 
 def test_many_steps_are_one_round_trip(shell):
     assert outs(shell, *["echo x"] * 200) == ["x\n"] * 200
     assert shell.round_trips == 1
-    assert outs(shell, "echo y") == ["y\n"] and shell.round_trips == 2
+    assert outs(shell, "echo y") == ["y\n"]
+    assert shell.round_trips == 2
 
 
 def test_a_wake_up_that_paramiko_loses_holds_nothing_up(shell, monkeypatch):
@@ -294,7 +324,10 @@ def test_the_next_batch_begins_anew_after_one_that_stopped(shell):
     assert outs(shell, "echo on", stop=True) == ["on\n"]
 
 
-@pytest.mark.parametrize("broken", ["if", "echo 'open", "f() {", "done", "echo $((", "case x in", "(", ")", "cat <<EOF\nx"])
+@pytest.mark.parametrize(
+    "broken",
+    ["if", "echo 'open", "f() {", "done", "echo $((", "case x in", "(", ")", "cat <<EOF\nx"],
+)
 def test_a_syntax_error_fails_its_own_step_alone(shell, broken):
     before, wrong, after = shell.batch(["echo 1", broken, "echo 2"])
     assert (before.out, after.out) == ("1\n", "2\n")
@@ -325,7 +358,9 @@ def test_nothing_of_a_step_leaks_into_the_next(shell, step):
     assert last.out == "last"
 
 
-@pytest.mark.parametrize("reader", ["cat", "read -r line; echo \"$line\" | tr -d '\\n'", "sh", "head -c 10"])
+@pytest.mark.parametrize(
+    "reader", ["cat", "read -r line; echo \"$line\" | tr -d '\\n'", "sh", "head -c 10"]
+)
 def test_a_step_that_reads_gets_nothing_and_takes_nothing_from_the_next(shell, reader):
     read, after = shell.batch([reader, "echo after"])
     assert (read.out, after.out) == ("", "after\n")
@@ -374,18 +409,32 @@ def test_a_batch_that_is_broken_off_never_shifts_the_answers_of_the_next(server,
         shell_of(c).batch(["echo 1", "echo 2; echo 2 >&2", "sleep 0.05; echo 3"], **{when: enough})
     # By a shell that knows where it is, or by a new one.
     [one, two] = shell_of(c).batch(["echo a; echo b >&2", "exit 4"])
-    assert (one.status, one.out, one.err, two.status, two.out, two.err) == (0, "a\n", "b\n", 4, "", "")
+    assert (one.status, one.out, one.err, two.status, two.out, two.err) == (
+        0,
+        "a\n",
+        "b\n",
+        4,
+        "",
+        "",
+    )
 
 
 def test_what_is_printed_before_the_first_step_is_nobodys_answer(server):
-    server.before = "echo 'Welcome to web!'; printf 'no newline at the end'; echo 'a warning' >&2; sleep 0.05"
+    server.before = (
+        "echo 'Welcome to web!'; printf 'no newline at the end'; echo 'a warning' >&2; sleep 0.05"
+    )
     shell = Shell(connection(server))
     [answer] = shell.batch(["echo mine"])
     assert (answer.status, answer.out, answer.err) == (0, "mine\n", "")
 
 
 def test_the_shell_is_alike_whatever_the_login_was(server):
-    server.environment |= {"LC_ALL": "de_DE", "TMPDIR": "/nowhere", "PATH": "/usr/bin:/bin", "HISTFILE": "/tmp/history"}
+    server.environment |= {
+        "LC_ALL": "de_DE",
+        "TMPDIR": "/nowhere",
+        "PATH": "/usr/bin:/bin",
+        "HISTFILE": "/tmp/history",
+    }
     server.before = "umask 077; cd /usr"
     shell = Shell(connection(server))
     step = 'echo "$LC_ALL" "$SSH_SERVER_PORT" "$(umask)" "$(pwd)" "${TMPDIR-unset}" "${HISTFILE-unset}"; echo "$PATH"'
@@ -406,7 +455,9 @@ def test_nothing_of_a_step_shows_in_the_command_that_opened_the_shell(server):
 def test_a_shell_that_ends_in_the_middle_is_a_lost_connection(shell):
     told = []
     with pytest.raises(ConnectionLost):
-        shell.batch(["echo fine", "kill -9 $$", "echo never"], on_answer=lambda *answer: told.append(answer))
+        shell.batch(
+            ["echo fine", "kill -9 $$", "echo never"], on_answer=lambda *answer: told.append(answer)
+        )
     assert [(number, answer.out) for number, answer in told] == [(0, "fine\n")]
     assert shell.closed
 
@@ -431,7 +482,8 @@ def test_a_lost_connection_stays_lost(shell):
 def test_a_lost_connection_tells_nothing_of_the_script_and_of_what_a_probe_read(shell):
     with pytest.raises(ConnectionLost) as caught:
         shell.batch(["echo hush; kill -9 $$; : hush"])
-    assert "hush" not in str(caught.value) and "rj-" not in str(caught.value)
+    assert "hush" not in str(caught.value)
+    assert "rj-" not in str(caught.value)
 
 
 def test_a_server_that_opens_no_session_is_unreachable(server):
@@ -456,7 +508,9 @@ def test_sudo_without_a_password_gives_a_shell(server, sudo):
 
 
 @pytest.mark.parametrize("password", ["simple", 'it\'s "q" $HOME `id` \\n', "Jürgen €"])
-def test_sudo_gets_the_password_when_it_asks_and_only_on_its_standard_input(server, sudo, monkeypatch, password):
+def test_sudo_gets_the_password_when_it_asks_and_only_on_its_standard_input(
+    server, sudo, monkeypatch, password
+):
     sudo("asks", password)
     monkeypatch.setenv("SUDO_PASSWORD", password)
     assert outs(Shell(connection(server, "ada")), "echo root") == ["root\n"]
@@ -527,7 +581,8 @@ def test_a_runner_that_fails_raises_unless_it_may_fail(shell):
     assert shell.run("exit 5", hide=True, warn=True).exited == 5
     with pytest.raises(UnexpectedExit) as caught:
         shell.run("echo why >&2; exit 5", hide=True)
-    assert caught.value.result.exited == 5 and caught.value.result.stderr == "why\n"
+    assert caught.value.result.exited == 5
+    assert caught.value.result.stderr == "why\n"
 
 
 def test_a_runner_shows_its_output_unless_it_shall_hide(shell, capsys):

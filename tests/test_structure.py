@@ -10,7 +10,10 @@ import fabfile
 from fabfile.kit.task import SetupTask
 
 PACKAGE = Path(fabfile.__file__).parent
-SOURCES = {str(path.relative_to(PACKAGE)): path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
+SOURCES = {
+    str(path.relative_to(PACKAGE)): path.read_text(encoding="utf-8")
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
 TREES = {name: ast.parse(text) for name, text in SOURCES.items()}
 OF_THE_KIT = [name for name in SOURCES if name.startswith("kit/")]
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef
@@ -39,7 +42,10 @@ def test_the_engine_stays_small():
     # The design says about 600; hosts side by side, known_hosts, the lock, progress, clear refusals and what undoes a change
     # that locks out made it more.
     lines = {
-        name: sum(bool(line.strip()) and not line.strip().startswith("#") for line in SOURCES[name].splitlines())
+        name: sum(
+            bool(line.strip()) and not line.strip().startswith("#")
+            for line in SOURCES[name].splitlines()
+        )
         for name in OF_THE_KIT
         if name.count("/") == 1
     }
@@ -47,7 +53,9 @@ def test_the_engine_stays_small():
 
 
 def test_the_engine_imports_nothing_from_outside_itself():
-    assert not [(name, module) for name, level, module in imported(OF_THE_KIT) if level > name.count("/")]
+    assert not [
+        (name, module) for name, level, module in imported(OF_THE_KIT) if level > name.count("/")
+    ]
 
 
 def test_the_engine_knows_nothing_of_jupyter():
@@ -60,22 +68,36 @@ def test_the_engine_knows_nothing_of_jupyter():
 
 
 def test_imports_inside_the_package_are_relative():
-    ours = {"fabfile", "remote_jupyter", "kit"} | {Path(name).stem for name in SOURCES} - {"patchwork"}
-    assert not [(name, module) for name, level, module in imported() if not level and module.split(".")[0] in ours]
+    ours = {"fabfile", "remote_jupyter", "kit"} | {Path(name).stem for name in SOURCES} - {
+        "patchwork"
+    }
+    assert not [
+        (name, module)
+        for name, level, module in imported()
+        if not level and module.split(".")[0] in ours
+    ]
 
 
 def test_patchwork_is_imported_in_one_place():
-    found = {name for name, level, module in imported() if not level and module.split(".")[0] == "patchwork"}
+    found = {
+        name
+        for name, level, module in imported()
+        if not level and module.split(".")[0] == "patchwork"
+    }
     assert found == {"kit/patchwork.py"}
 
 
 def test_nothing_is_run_or_put_past_the_root_shell():
     of = ("c", "context", "connection", "self._connection")
-    calls = ((name, node.func) for name, node in nodes(ast.Call) if isinstance(node.func, ast.Attribute))
+    calls = (
+        (name, node.func) for name, node in nodes(ast.Call) if isinstance(node.func, ast.Attribute)
+    )
     found = [
         (name, ast.unparse(called))
         for name, called in calls
-        if called.attr in ("run", "sudo", "put", "get", "local") and ast.unparse(called.value) in of and name != "kit/shell.py"
+        if called.attr in ("run", "sudo", "put", "get", "local")
+        and ast.unparse(called.value) in of
+        and name != "kit/shell.py"
     ]
     assert not found
 
@@ -84,19 +106,29 @@ def test_no_f_string_builds_shell():
     found = []
     for name, node in nodes(ast.Call):
         if ast.unparse(node.func) in ("sh", "Shell"):
-            found += [(name, ast.unparse(node)) for part in ast.walk(node.args[0]) if isinstance(part, ast.JoinedStr)]
+            found += [
+                (name, ast.unparse(node))
+                for part in ast.walk(node.args[0])
+                if isinstance(part, ast.JoinedStr)
+            ]
     assert not found
 
 
 def test_no_shell_text_holds_a_zero_byte():
     # dash passes over it; what printf shall print is written with two backslashes.
-    texts = [(name, node.value) for name, node in nodes(ast.Constant) if isinstance(node.value, str)]
+    texts = [
+        (name, node.value) for name, node in nodes(ast.Constant) if isinstance(node.value, str)
+    ]
     assert not [(name, text) for name, text in texts if "\0" in text and "\n" in text]
 
 
 def test_all_that_is_public_is_explained():
     # What a kind of resource has is explained once, where it is declared.
-    [base] = [node for _, node in nodes(ast.ClassDef, ["kit/resources/base.py"]) if node.name == "Resource"]
+    [base] = [
+        node
+        for _, node in nodes(ast.ClassDef, ["kit/resources/base.py"])
+        if node.name == "Resource"
+    ]
     declared = {node.name for node in base.body if isinstance(node, ast.FunctionDef)}
 
     def silent(name, body, inside=""):
@@ -113,8 +145,11 @@ def test_all_that_is_public_is_explained():
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_is_explained_and_so_is_each_of_its_flags(name, monkeypatch):
-    monkeypatch.setattr(TASKS[name], "help", dict(TASKS[name].help))  # which get_arguments takes apart
-    assert TASKS[name].__doc__ and TASKS[name].__doc__.splitlines()[0].endswith(".")
+    monkeypatch.setattr(
+        TASKS[name], "help", dict(TASKS[name].help)
+    )  # which get_arguments takes apart
+    assert TASKS[name].__doc__
+    assert TASKS[name].__doc__.splitlines()[0].endswith(".")
     assert not [flag for flag in TASKS[name].get_arguments() if len(flag.help or "") < 10]
 
 
@@ -138,4 +173,5 @@ def test_a_setup_task_takes_a_report_and_refuses_the_operators_own_machine(name)
     assert "report" in TASKS[name].argspec(TASKS[name].body).parameters
     with pytest.raises(invoke.Exit) as caught:
         TASKS[name](invoke.Context())
-    assert caught.value.code == 2 and "-H" in caught.value.message
+    assert caught.value.code == 2
+    assert "-H" in caught.value.message

@@ -13,8 +13,9 @@ import pytest
 from invoke import Config
 
 from fabfile import configure_apache, configure_jupyter, harden_ssh
+from fabfile.kit.quote import CONFIG
 from fabfile.kit.resources import MARK, File
-from fabfile.settings import CONFIG, schema
+from fabfile.settings import schema
 from fabfile.settings.templates import render
 from fabfile.tasks.apache import path_judge
 
@@ -29,18 +30,27 @@ def made(monkeypatch):
             monkeypatch.delenv(name)
 
     def make(task, path, *settings, host="web.example.org"):
-        c = SimpleNamespace(host=host, port=22, user="root", config=Config(lazy=True), transport=None)
+        c = SimpleNamespace(
+            host=host, port=22, user="root", config=Config(lazy=True), transport=None
+        )
         loaded = schema.load(c, dict(setting.split("=", 1) for setting in settings))
-        [text] = [part.content for part in task.body(c, loaded) if isinstance(part, File) and part.path.endswith(path)]
+        [text] = [
+            part.content
+            for part in task.body(c, loaded)
+            if isinstance(part, File) and part.path.endswith(path)
+        ]
         return text
 
     return make
 
 
-@pytest.mark.parametrize("template", sorted(path.name for path in (CONFIG / "templates").glob("*.j2")))
+@pytest.mark.parametrize(
+    "template", sorted(path.name for path in (CONFIG / "templates").glob("*.j2"))
+)
 def test_each_file_says_in_its_head_whose_it_is(template):
     lines = (CONFIG / "templates" / template).read_text(encoding="utf-8").splitlines()
-    assert lines[lines[0].startswith("#!")].startswith("# {{ mark }}") and MARK == "Made by remote-jupyter"
+    assert lines[lines[0].startswith("#!")].startswith("# {{ mark }}")
+    assert MARK == "Made by remote-jupyter"
 
 
 def test_a_value_that_nobody_gives_is_an_error():
@@ -51,7 +61,9 @@ def test_a_value_that_nobody_gives_is_an_error():
 @pytest.mark.parametrize("path", ["jupyter.conf", "zz-remote-jupyter-tls.conf"])
 def test_no_trace_of_the_template_is_left(made, path):
     text = made(configure_apache, path)
-    assert MARK in text.splitlines()[0] and text.endswith("\n") and not text.endswith("\n\n")
+    assert MARK in text.splitlines()[0]
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
     assert not re.search(r"\{\{|\{%|\{#|\n\n\n|[ \t]\n", text)
 
 
@@ -72,31 +84,56 @@ def assigned(text):
 
 
 def test_jupyter_is_told_what_was_set(made):
-    found = assigned(made(configure_jupyter, "_config.py", "jupyter.port=9999", "jupyter.base_url=/a/b", "user.name=ada"))
-    assert found["ServerApp.port"] == 9999 and found["ServerApp.port_retries"] == 0
-    assert found["ServerApp.base_url"] == "/a/b/" and found["ServerApp.root_dir"] == "/home/ada/notebooks"
-    assert found["ServerApp.ip"] == "127.0.0.1" and found["ServerApp.local_hostnames"] == [
+    found = assigned(
+        made(
+            configure_jupyter,
+            "_config.py",
+            "jupyter.port=9999",
+            "jupyter.base_url=/a/b",
+            "user.name=ada",
+        )
+    )
+    assert found["ServerApp.port"] == 9999
+    assert found["ServerApp.port_retries"] == 0
+    assert found["ServerApp.base_url"] == "/a/b/"
+    assert found["ServerApp.root_dir"] == "/home/ada/notebooks"
+    assert found["ServerApp.ip"] == "127.0.0.1"
+    assert found["ServerApp.local_hostnames"] == [
         "localhost",
         "web.example.org",
     ]
     assert found["PasswordIdentityProvider.hashed_password"].startswith("HASH.read_text(")
-    assert found["PasswordIdentityProvider.password_required"] is True and found["IdentityProvider.token"] == ""
+    assert found["PasswordIdentityProvider.password_required"] is True
+    assert found["IdentityProvider.token"] == ""
 
 
 def test_the_root_of_the_address_is_one_slash(made):
-    assert assigned(made(configure_jupyter, "_config.py", "jupyter.base_url=/"))["ServerApp.base_url"] == "/"
+    assert (
+        assigned(made(configure_jupyter, "_config.py", "jupyter.base_url=/"))["ServerApp.base_url"]
+        == "/"
+    )
 
 
 def test_a_nasty_path_is_the_same_path_in_jupyters_configuration(made):
-    assert assigned(made(configure_jupyter, "_config.py", f"jupyter.notebook_dir={NASTY}"))["ServerApp.root_dir"] == NASTY
+    assert (
+        assigned(made(configure_jupyter, "_config.py", f"jupyter.notebook_dir={NASTY}"))[
+            "ServerApp.root_dir"
+        ]
+        == NASTY
+    )
 
 
 @pytest.mark.parametrize(
     ("domain", "remote"),
-    [("a.example,b.example", False), ("192.0.2.1", True), ("a.example,2001:db8::1", True), ("1.example", False)],
+    [
+        ("a.example,b.example", False),
+        ("192.0.2.1", True),
+        ("a.example,2001:db8::1", True),
+        ("1.example", False),
+    ],
 )
 def test_the_check_of_the_host_is_left_to_apache_only_for_addresses(made, domain, remote):
-    found = assigned(made(configure_jupyter, "_config.py", f"tls.domain={domain}"))
+    found = assigned(made(configure_jupyter, "_config.py", f"tls.domains={domain}"))
     assert found.get("ServerApp.allow_remote_access", False) is remote
     assert found["ServerApp.local_hostnames"] == ["localhost", *domain.split(",")]
 
@@ -121,7 +158,9 @@ def words(value):
 
 def test_the_unit_has_nasty_paths_as_they_are(made):
     found = unit(made(configure_jupyter, "jupyter.service", f"jupyter.notebook_dir={NASTY}"))
-    assert found["WorkingDirectory"] == [NASTY.replace("%", "%%")]  # one path, the rest of the line, without quotes
+    assert found["WorkingDirectory"] == [
+        NASTY.replace("%", "%%")
+    ]  # one path, the rest of the line, without quotes
     assert [words(value) for value in found["ReadWritePaths"]] == [["/home/jupyter"], [NASTY]]
 
 
@@ -130,7 +169,9 @@ def test_the_unit_runs_the_environments_program_as_the_user(made):
     found = unit(made(configure_jupyter, "jupyter.service", *settings))
     assert found["User"] == ["ada"]
     assert words(found["ExecStart"][0])[:2] == ["/opt/env/bin/jupyter", "notebook"]
-    assert ["PATH=/opt/env/bin:/usr/local/bin:/usr/bin:/bin"] in [words(value) for value in found["Environment"]]
+    assert ["PATH=/opt/env/bin:/usr/local/bin:/usr/bin:/bin"] in [
+        words(value) for value in found["Environment"]
+    ]
     assert [words(value) for value in found["ReadWritePaths"]] == [["/home/ada"], ["/opt/env"]]
 
 
@@ -144,8 +185,14 @@ def test_the_unit_names_no_folder_twice(made):
 def test_systemd_understands_every_line_of_the_unit(made, tmp_path):
     path = tmp_path / "jupyter.service"
     path.write_text(made(configure_jupyter, "jupyter.service", f"jupyter.notebook_dir={NASTY}"))
-    said = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True).stderr
-    assert not [line for line in said.splitlines() if f"{path.name}:" in line and "not executable" not in line], said
+    said = subprocess.run(
+        ["systemd-analyze", "verify", path], capture_output=True, text=True
+    ).stderr
+    assert not [
+        line
+        for line in said.splitlines()
+        if f"{path.name}:" in line and "not executable" not in line
+    ], said
 
 
 # -- Apache's site
@@ -154,7 +201,10 @@ def test_systemd_understands_every_line_of_the_unit(made, tmp_path):
 def site(made, *settings, **options):
     """Return the lines of the site for HTTP, and of the one for HTTPS."""
     text = made(configure_apache, "jupyter.conf", *settings, **options)
-    match = re.fullmatch(r"(?s).*<VirtualHost \*:80>\n(.*)</VirtualHost>\n\n<VirtualHost \*:443>\n(.*)</VirtualHost>\n", text)
+    match = re.fullmatch(
+        r"(?s).*<VirtualHost \*:80>\n(.*)</VirtualHost>\n\n<VirtualHost \*:443>\n(.*)</VirtualHost>\n",
+        text,
+    )
     return ([line.strip() for line in part.splitlines()] for part in match.groups())
 
 
@@ -168,18 +218,22 @@ def test_the_site_proxies_its_path_and_nothing_else(made, base, below):
     settings = (f"jupyter.base_url={base}", "jupyter.port=9999")
     _, https = site(made, *settings)
     part = [line.strip() for line in made(configure_apache, "/jupyter.inc", *settings).splitlines()]
-    assert having(https, "IncludeOptional") == ["/etc/apache2/remote-jupyter/*.inc"] and not having(https, "ProxyPass")
+    assert having(https, "IncludeOptional") == ["/etc/apache2/remote-jupyter/*.inc"]
+    assert not having(https, "ProxyPass")
     [passed] = having(part, "ProxyPass")
-    assert passed.split()[:2] == [base, f"http://127.0.0.1:9999{base}"] and "upgrade=websocket" in passed.split()
+    assert passed.split()[:2] == [base, f"http://127.0.0.1:9999{base}"]
+    assert "upgrade=websocket" in passed.split()
     assert having(part, "ProxyPassReverse") == [f"{base} http://127.0.0.1:9999{base}"]
     assert having(part, "SetEnvIf")[0] == f'Request_URI "^{below}/" no-gzip'
     assert having(part, "RewriteRule") == ([f"^/$ {below}/ [R=302,L]"] if below else [])
-    assert having(part, "ProxyPreserveHost") == ["On"] and having(part, "<Location") == [f'"{base}">']
+    assert having(part, "ProxyPreserveHost") == ["On"]
+    assert having(part, "<Location") == [f'"{base}">']
 
 
 def test_below_another_site_its_root_is_left_alone_and_the_names_are_looked_at(made):
-    part = made(configure_apache, "/jupyter.inc", "apache.site=www", "tls.domain=a.example")
-    assert "RewriteRule" not in part and "!~ /^(a\\.example)(:[0-9]+)?$/i" in part
+    part = made(configure_apache, "/jupyter.inc", "apache.site=www", "tls.domains=a.example")
+    assert "RewriteRule" not in part
+    assert "!~ /^(a\\.example)(:[0-9]+)?$/i" in part
     with pytest.raises(ValueError):
         made(configure_apache, "sites-available/jupyter.conf", "apache.site=www")
 
@@ -197,13 +251,18 @@ def test_below_another_site_its_root_is_left_alone_and_the_names_are_looked_at(m
 )
 def test_two_jupyters_need_paths_beside_each_other(mine, other, refused):
     problem, _ = path_judge(mine)(f"{other} /etc/apache2/remote-jupyter/grace.inc\n")
-    assert bool(problem) == refused and (not refused or "the Jupyter grace has" in problem)
+    assert bool(problem) == refused
+    assert not refused or "the Jupyter grace has" in problem
 
 
 def test_http_leads_to_https_with_the_same_path(made):
-    http, https = site(made, "tls.domain=a.example,b.example")
-    assert [rule for rule in having(http, "RewriteRule") if "https" in rule] == ["^ https://a.example%{REQUEST_URI} [R=301,L,NE]"]
-    assert not having(http, "ProxyPass") and not having(http, "SSLEngine") and having(https, "SSLEngine") == ["on"]
+    http, https = site(made, "tls.domains=a.example,b.example")
+    assert [rule for rule in having(http, "RewriteRule") if "https" in rule] == [
+        "^ https://a.example%{REQUEST_URI} [R=301,L,NE]"
+    ]
+    assert not having(http, "ProxyPass")
+    assert not having(http, "SSLEngine")
+    assert having(https, "SSLEngine") == ["on"]
 
 
 @pytest.mark.parametrize(
@@ -215,8 +274,9 @@ def test_http_leads_to_https_with_the_same_path(made):
     ],
 )
 def test_both_sites_have_every_name(made, domain, name, aliases):
-    for lines in site(made, f"tls.domain={domain}"):
-        assert having(lines, "ServerName") == [name] and having(lines, "ServerAlias") == aliases
+    for lines in site(made, f"tls.domains={domain}"):
+        assert having(lines, "ServerName") == [name]
+        assert having(lines, "ServerAlias") == aliases
 
 
 def test_without_a_name_the_host_of_the_command_line_is_it(made):
@@ -232,13 +292,17 @@ def test_without_a_name_the_host_of_the_command_line_is_it(made):
             ["a.example", "A.EXAMPLE", "a.example:443"],
             ["b.example", "axexample", "a.example.evil", "xa.example", ""],
         ),
-        ("a.example,b.example", ["a.example", "b.example:8443"], ["a.exampleb.example", "c.example"]),
+        (
+            "a.example,b.example",
+            ["a.example", "b.example:8443"],
+            ["a.exampleb.example", "c.example"],
+        ),
         ("192.0.2.1", ["192.0.2.1", "192.0.2.1:443"], ["192.0.211", "192.0.2.1.evil"]),
         ("2001:db8::1", ["[2001:db8::1]", "[2001:db8::1]:443"], ["2", "d", "[2001:db8::2]"]),
     ],
 )
 def test_a_name_that_is_not_ours_is_let_in_nowhere(made, domain, allowed, refused):
-    _, https = site(made, f"tls.domain={domain}")
+    _, https = site(made, f"tls.domains={domain}")
     condition, rule = https[https.index("RewriteEngine On") :][2:4]
     pattern = re.fullmatch(r"RewriteCond %\{HTTP_HOST\} !(\S+) \[NC\]", condition)[1]
     assert rule == "RewriteRule ^ - [F,L]"
@@ -262,6 +326,7 @@ def test_a_name_that_is_not_ours_is_let_in_nowhere(made, domain, allowed, refuse
 def test_sshd_is_told_what_was_set(made, settings, lines):
     text = made(harden_ssh, "00-remote-jupyter.conf", *settings)
     found = [line for line in text.splitlines() if line and not line.startswith("#")]
-    assert lines <= set(found) and len({line.split()[0] for line in found}) == len(found)
+    assert lines <= set(found)
+    assert len({line.split()[0] for line in found}) == len(found)
     assert "PermitOpen <opened>" in found  # of which the host knows more
     assert all(len(line.split()) == 2 for line in found if not line.startswith("PermitOpen"))

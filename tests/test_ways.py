@@ -33,9 +33,15 @@ def settings(words):
 
 
 def test_ssh_goes_where_fab_goes():
-    words = ssh_words(connection("ada@web.example:2222", connect_kwargs={"key_filename": ["/a key", "~/b"]}), "-N")
-    assert words[:5] == ["ssh", "-p", "2222", "-l", "ada"] and words[-1] == "-N"
-    assert [words[at + 1] for at, word in enumerate(words) if word == "-i"] == ["/a key", os.path.expanduser("~/b")]
+    words = ssh_words(
+        connection("ada@web.example:2222", connect_kwargs={"key_filename": ["/a key", "~/b"]}), "-N"
+    )
+    assert words[:5] == ["ssh", "-p", "2222", "-l", "ada"]
+    assert words[-1] == "-N"
+    assert [words[at + 1] for at, word in enumerate(words) if word == "-i"] == [
+        "/a key",
+        os.path.expanduser("~/b"),
+    ]
     assert settings(words)["StrictHostKeyChecking"] == "accept-new"
 
 
@@ -49,25 +55,37 @@ def test_hosts_in_between_are_nested_and_keep_their_keys():
     second = connection("bob@second", gateway=first)
     command = settings(ssh_words(connection(gateway=second)))["ProxyCommand"]
     outer = shlex.split(command.replace("%%", "%"))
-    assert outer[-3:] == ["second", "-W", "[%h]:%p"] and "bob" in outer
+    assert outer[-3:] == ["second", "-W", "[%h]:%p"]
+    assert "bob" in outer
     inner = shlex.split(settings(outer)["ProxyCommand"].replace("%%", "%"))
-    assert inner[-3:] == ["first", "-W", "[%h]:%p"] and "/100% mine" in inner
+    assert inner[-3:] == ["first", "-W", "[%h]:%p"]
+    assert "/100% mine" in inner
     assert settings(ssh_words(connection(gateway="nc %h %p")))["ProxyCommand"] == "nc %h %p"
 
 
 def test_a_key_in_memory_is_refused_before_connecting():
     with pytest.raises(Exit) as caught:
         check_tunnel(connection(connect_kwargs={"pkey": object()}))
-    assert caught.value.code == 2 and "pkey" in caught.value.message
+    assert caught.value.code == 2
+    assert "pkey" in caught.value.message
 
 
 def test_ssh_is_told_passwords_by_a_program_that_is_gone_afterwards():
     secret = "it's $HOME `id` %s"
     c = connection(connect_kwargs={"password": secret, "passphrase": "phrase"})
-    assert secret not in " ".join(ssh_words(c)) and secret not in ssh_config(c)
+    assert secret not in " ".join(ssh_words(c))
+    assert secret not in ssh_config(c)
     with ssh_environment(c) as env:
-        for asked, answer in (("ada@web.example's password: ", secret), ("Enter passphrase for key '/k': ", "phrase")):
-            assert subprocess.run([env["SSH_ASKPASS"], asked], env=env, capture_output=True, text=True).stdout == f"{answer}\n"
+        for asked, answer in (
+            ("ada@web.example's password: ", secret),
+            ("Enter passphrase for key '/k': ", "phrase"),
+        ):
+            assert (
+                subprocess.run(
+                    [env["SSH_ASKPASS"], asked], env=env, capture_output=True, text=True
+                ).stdout
+                == f"{answer}\n"
+            )
         assert secret not in open(env["SSH_ASKPASS"]).read()
     assert not os.path.exists(env["SSH_ASKPASS"])
     assert passwords(connection()) == {}
@@ -81,9 +99,15 @@ def test_openssh_reads_the_settings_that_rsync_is_given(tmp_path):
     c = connection(gateway=connection("eve@first"), connect_kwargs={"key_filename": "/a key"})
     c.config.set_runtime_ssh_path(str(mine))
     file.write_text(ssh_config(c))
-    said = subprocess.run(["ssh", "-G", "-F", file, "web.example"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["ssh", "-G", "-F", file, "web.example"], capture_output=True, text=True, check=True
+    ).stdout
     found = dict(line.split(" ", 1) for line in said.splitlines() if " " in line)
-    assert (found["identityfile"], found["batchmode"], found["controlmaster"]) == ("/a key", "yes", "false")
+    assert (found["identityfile"], found["batchmode"], found["controlmaster"]) == (
+        "/a key",
+        "yes",
+        "false",
+    )
     assert found["compression"] == "yes"
     assert found["proxycommand"].endswith("first -W '[%h]:%p'")
 
@@ -118,29 +142,49 @@ RSYNC_AS = {"ada": "rsync", "root": "runuser -u ada -- rsync", "eve": "sudo -n -
 @pytest.mark.parametrize(("user", "become"), RSYNC_AS.items())
 def test_rsync_runs_as_the_user_and_quotes_what_it_is_given(user, become):
     c = SimpleNamespace(user=user, original_host="web", port=2222)
-    words = rsync_words(c, "/tmp/a b/config", "/a folder's/", "/there $x/", "ada", True, ["--dry-run"])
-    assert words[0] == "rsync" and words[-2:] == ["/a folder's/", f"{user}@web:/there $x/"]
+    words = rsync_words(
+        c, "/tmp/a b/config", "/a folder's/", "/there $x/", "ada", True, ["--dry-run"]
+    )
+    assert words[0] == "rsync"
+    assert words[-2:] == ["/a folder's/", f"{user}@web:/there $x/"]
     assert {"--delete", "--dry-run", "-s", f"--rsync-path={become}"} <= set(words)
     assert ".ipynb_checkpoints" in words
 
 
 def test_sshd_may_forward_to_each_jupyter_whichever_settings_are_used():
-    c = SimpleNamespace(host="web", port=22, user="root", connect_kwargs={}, config=Config(lazy=True), transport=None)
+    c = SimpleNamespace(
+        host="web",
+        port=22,
+        user="root",
+        connect_kwargs={},
+        config=Config(lazy=True),
+        transport=None,
+    )
     others, found = {("jupyter", 8888): "8889\n", ("jupyter-ada", 8889): "8888\n"}, set()
     for (name, port), told in others.items():
-        loaded = schema.load(c, {"jupyter.name": name, "jupyter.port": port, "ssh.permit_open": "9000"})
+        loaded = schema.load(
+            c, {"jupyter.name": name, "jupyter.port": port, "ssh.permit_open": "9000"}
+        )
         drop_in, in_force = (part for part in harden_ssh.body(c, loaded) if hasattr(part, "fill"))
         seen = drop_in.parse(f"{told}\0absent\n")
-        assert "sed -n 's/^X-Port=//p'" in drop_in.probe() and drop_in.differs(seen)
-        [line] = [line for line in drop_in.filled(seen).content.splitlines() if line.startswith("PermitOpen")]
+        assert "sed -n 's/^X-Port=//p'" in drop_in.probe()
+        assert drop_in.changed(seen)
+        [line] = [
+            line
+            for line in drop_in.filled(seen).content.splitlines()
+            if line.startswith("PermitOpen")
+        ]
         now = in_force.parse(f"{told}\0{line.lower()}\nallowtcpforwarding local\n")
-        assert "permitopen" not in in_force.differs(now) and "permitopen" in in_force.differs(now | {"others": (1,)})
+        assert "permitopen" not in in_force.changed(now)
+        assert "permitopen" in in_force.changed(now | {"others": (1,)})
         found.add(line)
     to = " ".join(f"localhost:{port} 127.0.0.1:{port}" for port in (8888, 8889, 9000))
     assert found == {f"PermitOpen {to}"}
 
 
-FINE = "debian bookworm\nroom 9000000\nsuite bookworm http://a/\nsuite bookworm-security http://b/\n"
+FINE = (
+    "debian bookworm\nroom 9000000\nsuite bookworm http://a/\nsuite bookworm-security http://b/\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -160,4 +204,5 @@ FINE = "debian bookworm\nroom 9000000\nsuite bookworm http://a/\nsuite bookworm-
 )
 def test_what_stands_in_the_way_of_a_new_release_is_named(output, why):
     problem, _ = ready_for_release(output)
-    assert why in problem and bool(problem) == bool(why)
+    assert why in problem
+    assert bool(problem) == bool(why)

@@ -33,13 +33,25 @@ def certificate(names=("127.0.0.1", "localhost"), start=-1, end=30):
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
     day, now = datetime.timedelta(days=1), datetime.datetime.now(datetime.timezone.utc)
-    general = [x509.IPAddress(ipaddress.ip_address(n)) if n[0].isdigit() else x509.DNSName(n) for n in names]
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+    general = [
+        x509.IPAddress(ipaddress.ip_address(n)) if n[0].isdigit() else x509.DNSName(n)
+        for n in names
+    ]
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+    )
     builder = builder.serial_number(x509.random_serial_number())
     builder = builder.not_valid_before(now + start * day).not_valid_after(now + end * day + day / 2)
-    signed = builder.add_extension(x509.SubjectAlternativeName(general), critical=False).sign(key, hashes.SHA256())
+    signed = builder.add_extension(x509.SubjectAlternativeName(general), critical=False).sign(
+        key, hashes.SHA256()
+    )
     pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     return signed.public_bytes(pem).decode(), private.decode()
 
 
@@ -119,7 +131,10 @@ class Https(BaseHTTPRequestHandler):
         self.stand, self.path = self.server.stand_in, self.path.partition("?")[0]
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.stand.requests.append((self.command, self.path))
-        self.own = self.headers.get("Origin", "").endswith(f"://{self.headers['Host']}") or "Origin" not in self.headers
+        self.own = (
+            self.headers.get("Origin", "").endswith(f"://{self.headers['Host']}")
+            or "Origin" not in self.headers
+        )
         self.jar = SimpleCookie(self.headers.get("Cookie", ""))
         self.user = self.stand.everyone or "username" in self.jar
         method = "UPGRADE" if self.headers.get("Upgrade") else self.command
@@ -134,20 +149,30 @@ class Https(BaseHTTPRequestHandler):
         if self.path == "/jupyter/api":
             return self.answer(200, b'{"version": "2"}')
         if self.path == "/jupyter/login":
-            return self.answer(200, b'<input name="password">', Set_Cookie=f"_xsrf={TOKEN}{self.stand.xsrf_cookie}")
-        return self.answer(200, b'{"content": []}') if self.user else self.answer(403, b'{"message": "Forbidden"}')
+            return self.answer(
+                200, b'<input name="password">', Set_Cookie=f"_xsrf={TOKEN}{self.stand.xsrf_cookie}"
+            )
+        return (
+            self.answer(200, b'{"content": []}')
+            if self.user
+            else self.answer(403, b'{"message": "Forbidden"}')
+        )
 
     do_POST = do_DELETE = do_GET
 
     def change(self):
         form = parse_qs(self.body.decode()) if self.path == "/jupyter/login" else {}
         token = form.get("_xsrf", [self.headers.get("X-XSRFToken")])[0]
-        if self.stand.xsrf_checked and ("_xsrf" not in self.jar or token != self.jar["_xsrf"].value):
+        if self.stand.xsrf_checked and (
+            "_xsrf" not in self.jar or token != self.jar["_xsrf"].value
+        ):
             return self.answer(403)
         if self.path == "/jupyter/login":
             if form["password"] != [PASSWORD]:
                 return self.answer(401)
-            return self.answer(302, Location="/jupyter/", Set_Cookie=f"username=zaphod{self.stand.login_cookie}")
+            return self.answer(
+                302, Location="/jupyter/", Set_Cookie=f"username=zaphod{self.stand.login_cookie}"
+            )
         if not self.user:
             return self.answer(403)
         if self.command == "DELETE":
@@ -174,7 +199,11 @@ class Https(BaseHTTPRequestHandler):
         key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
         accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
         self.send_response(101)
-        for name, value in (("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept)):
+        for name, value in (
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Accept", accept),
+        ):
             self.send_header(name, value)
         self.end_headers()
         self.close_connection = True
@@ -182,7 +211,9 @@ class Https(BaseHTTPRequestHandler):
             length = head[1] & 127
             length = struct.unpack(">H", self.rfile.read(2))[0] if length == 126 else length
             mask = self.rfile.read(4)
-            message = json.loads(bytes(byte ^ mask[at % 4] for at, byte in enumerate(self.rfile.read(length))))
+            message = json.loads(
+                bytes(byte ^ mask[at % 4] for at, byte in enumerate(self.rfile.read(length)))
+            )
             for reply in self.replies(message):
                 data = json.dumps(reply).encode()
                 self.wfile.write(bytes([0x81, len(data)]) + data)
@@ -254,7 +285,8 @@ def test_at_the_end_of_a_tunnel_plain_http_and_cookies_are_right(stand):
     steps = walk(stand.start_tunnel(), names=IN_A_TUNNEL)
     assert failed(steps) == [], steps
     assert steps["reachable"].detail == "by the tunnel, Jupyter 2"
-    assert ("POST", "/jupyter/api/kernels") in stand.requests and stand.running == set()
+    assert ("POST", "/jupyter/api/kernels") in stand.requests
+    assert stand.running == set()
 
 
 def test_a_tunnel_that_leads_nowhere_or_to_another_program_is_said(stand):
@@ -262,10 +294,15 @@ def test_a_tunnel_that_leads_nowhere_or_to_another_program_is_said(stand):
     stand.status["GET /jupyter/api"] = 404
     steps = walk(site, names=IN_A_TUNNEL)
     assert "Jupyter is not at http://localhost:" in steps["reachable"].detail
-    assert (steps["reachable"].mend, untried(steps)) == ("configure-jupyter", IN_A_TUNNEL[1:])  # and gets no password
+    assert (steps["reachable"].mend, untried(steps)) == (
+        "configure-jupyter",
+        IN_A_TUNNEL[1:],
+    )  # and gets no password
     stand.stop(stand.servers.pop())
     steps = walk(site, names=IN_A_TUNNEL)
-    assert steps["reachable"].detail == "nobody answers at the end of the tunnel: connection refused"
+    assert (
+        steps["reachable"].detail == "nobody answers at the end of the tunnel: connection refused"
+    )
     assert (steps["reachable"].mend, untried(steps)) == ("harden-ssh", IN_A_TUNNEL[1:])
 
 
@@ -273,12 +310,18 @@ def test_a_site_whose_plain_http_is_not_ours_is_not_asked_for_it(stand):
     site = stand.start()
     names = [name for name in NAMES if name != "redirect"]
     steps = walk(Site(site.host, site.base_url, site.certificate, site.https_port, 0), names=names)
-    assert failed(steps) == [] and steps["reachable"].detail == f"127.0.0.1, port {site.https_port}"
+    assert failed(steps) == []
+    assert steps["reachable"].detail == f"127.0.0.1, port {site.https_port}"
 
 
 def test_a_name_in_capitals_and_a_slash_after_the_path_are_understood(stand):
     site = stand.start()
-    assert failed(walk(Site("LocalHost", "/jupyter/", site.certificate, site.https_port, site.http_port))) == []
+    assert (
+        failed(
+            walk(Site("LocalHost", "/jupyter/", site.certificate, site.https_port, site.http_port))
+        )
+        == []
+    )
 
 
 def test_a_jupyter_without_a_path_is_asked_at_the_root(stand):
@@ -313,7 +356,10 @@ def test_a_closed_port_80_leaves_all_but_the_redirect_to_be_tried(stand):
     stand.stop(stand.servers.pop())
     steps = walk(site)
     assert failed(steps) == ["reachable", "redirect"]
-    assert (steps["reachable"].mend, steps["redirect"].detail) == ("configure-apache", "not tried: reachable failed")
+    assert (steps["reachable"].mend, steps["redirect"].detail) == (
+        "configure-apache",
+        "not tried: reachable failed",
+    )
 
 
 def test_silence_points_to_the_firewall(monkeypatch):
@@ -341,7 +387,9 @@ def test_another_certificate_than_the_installed_one_means_that_apache_was_not_re
     ],
     ids=["another name", "expired", "not yet valid"],
 )
-def test_a_certificate_that_browsers_refuse_is_to_be_issued_anew_and_gets_no_password(stand, pair, symptom):
+def test_a_certificate_that_browsers_refuse_is_to_be_issued_anew_and_gets_no_password(
+    stand, pair, symptom
+):
     steps = walk(stand.start(pair))
     assert symptom in steps["certificate"].detail
     assert steps["certificate"].mend == "issue-cert"
@@ -356,16 +404,25 @@ def test_a_certificate_of_a_known_authority_makes_no_browser_warn(stand, monkeyp
     assert walk(site)["certificate"].detail == "TLS 1.3, 30 days left; browsers trust it"
 
 
-@pytest.mark.parametrize("installed", ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+@pytest.mark.parametrize(
+    "installed", ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
 def test_a_missing_or_damaged_certificate_is_said(stand, installed):
     site = stand.start()
-    step = walk(Site(site.host, site.base_url, installed, site.https_port, site.http_port))["certificate"]
-    assert (step.detail, step.mend) == ("the installed certificate is missing or damaged", "issue-cert")
+    step = walk(Site(site.host, site.base_url, installed, site.https_port, site.http_port))[
+        "certificate"
+    ]
+    assert (step.detail, step.mend) == (
+        "the installed certificate is missing or damaged",
+        "issue-cert",
+    )
 
 
 def test_a_port_without_tls_is_said(stand):
     site = stand.start()
-    step = walk(Site(site.host, site.base_url, site.certificate, site.http_port, site.http_port))["certificate"]
+    step = walk(Site(site.host, site.base_url, site.certificate, site.http_port, site.http_port))[
+        "certificate"
+    ]
     assert (step.detail.startswith("no TLS on port"), step.mend) == (True, "configure-apache")
 
 
@@ -374,8 +431,13 @@ def test_a_handshake_that_hangs_is_given_up(monkeypatch, stand):
     site = stand.start()
     with socket.create_server(("127.0.0.1", 0)) as mute:
         port = mute.getsockname()[1]
-        step = walk(Site(site.host, site.base_url, site.certificate, port, site.http_port))["certificate"]
-    assert (step.detail, step.mend) == (f"no TLS on port {port}: no answer in time", "configure-apache")
+        step = walk(Site(site.host, site.base_url, site.certificate, port, site.http_port))[
+            "certificate"
+        ]
+    assert (step.detail, step.mend) == (
+        f"no TLS on port {port}: no answer in time",
+        "configure-apache",
+    )
 
 
 @pytest.mark.parametrize(
@@ -386,12 +448,18 @@ def test_plain_http_must_lead_to_the_same_path_with_tls(stand, broken, symptom):
     vars(stand).update(broken)
     steps = walk(stand.start())
     assert failed(steps) == ["redirect"]
-    assert (symptom in steps["redirect"].detail, steps["redirect"].mend) == (True, "configure-apache")
+    assert (symptom in steps["redirect"].detail, steps["redirect"].mend) == (
+        True,
+        "configure-apache",
+    )
 
 
 def test_a_wrong_password_is_said_and_the_foreign_origin_is_still_tried(stand):
     steps = walk(stand.start(), password="wrong")
-    assert (steps["login"].detail, steps["login"].mend) == ("the password is not accepted", "configure-jupyter")
+    assert (steps["login"].detail, steps["login"].mend) == (
+        "the password is not accepted",
+        "configure-jupyter",
+    )
     assert untried(steps) == ["kernel", "terminal"]
     assert steps["foreign origin"].ok
 
@@ -408,14 +476,29 @@ def test_a_jupyter_that_lets_everyone_in_is_noticed_even_without_a_password(stan
     site = stand.start()
     for password in (PASSWORD, None):
         step = walk(site, password)["login"]
-        assert (step.detail, step.mend) == ("anyone may use Jupyter without a password", "configure-jupyter")
+        assert (step.detail, step.mend) == (
+            "anyone may use Jupyter without a password",
+            "configure-jupyter",
+        )
 
 
 @pytest.mark.parametrize(
     ("software", "asked", "status", "symptom", "mend"),
     [
-        ("Apache", "GET /jupyter/api/contents", 503, "Apache runs but Jupyter does not answer", "configure-jupyter"),
-        ("Apache", "GET /jupyter/api/contents", 404, "Jupyter is not at https://127.0.0.1", "configure-apache"),
+        (
+            "Apache",
+            "GET /jupyter/api/contents",
+            503,
+            "Apache runs but Jupyter does not answer",
+            "configure-jupyter",
+        ),
+        (
+            "Apache",
+            "GET /jupyter/api/contents",
+            404,
+            "Jupyter is not at https://127.0.0.1",
+            "configure-apache",
+        ),
         (
             "Apache",
             "GET /jupyter/api/contents",
@@ -423,7 +506,13 @@ def test_a_jupyter_that_lets_everyone_in_is_noticed_even_without_a_password(stan
             "Apache refuses requests for the name 127.0.0.1",
             "configure-apache",
         ),
-        ("Apache", "GET /jupyter/api/contents", 200, "is not Jupyter's login page", "configure-apache"),
+        (
+            "Apache",
+            "GET /jupyter/api/contents",
+            200,
+            "is not Jupyter's login page",
+            "configure-apache",
+        ),
         (
             "TornadoServer/6",
             "GET /jupyter/api/contents",
@@ -431,7 +520,13 @@ def test_a_jupyter_that_lets_everyone_in_is_noticed_even_without_a_password(stan
             "Jupyter is not at https://127.0.0.1",
             "configure-jupyter",
         ),
-        ("TornadoServer/6", "GET /jupyter/api/contents", 500, "Jupyter fails; see its log", "configure-jupyter"),
+        (
+            "TornadoServer/6",
+            "GET /jupyter/api/contents",
+            500,
+            "Jupyter fails; see its log",
+            "configure-jupyter",
+        ),
         (
             "TornadoServer/6",
             "GET /jupyter/login",
@@ -439,23 +534,50 @@ def test_a_jupyter_that_lets_everyone_in_is_noticed_even_without_a_password(stan
             "Jupyter refuses requests for the name 127.0.0.1",
             "configure-jupyter",
         ),
-        ("TornadoServer/6", "POST /jupyter/login", 404, "does Apache pass the Host header on?", "configure-apache"),
-        ("TornadoServer/6", "POST /jupyter/login", 500, "is the stored hash damaged?", "configure-jupyter"),
-        ("TornadoServer/6", "GET /jupyter/api/status", 403, "the login does not last", "configure-jupyter"),
+        (
+            "TornadoServer/6",
+            "POST /jupyter/login",
+            404,
+            "does Apache pass the Host header on?",
+            "configure-apache",
+        ),
+        (
+            "TornadoServer/6",
+            "POST /jupyter/login",
+            500,
+            "is the stored hash damaged?",
+            "configure-jupyter",
+        ),
+        (
+            "TornadoServer/6",
+            "GET /jupyter/api/status",
+            403,
+            "the login does not last",
+            "configure-jupyter",
+        ),
     ],
 )
-def test_each_wrong_answer_to_a_login_has_its_own_symptom(stand, software, asked, status, symptom, mend):
+def test_each_wrong_answer_to_a_login_has_its_own_symptom(
+    stand, software, asked, status, symptom, mend
+):
     stand.software, stand.status = software, {asked: status}
     step = walk(stand.start())["login"]
     assert (symptom in step.detail, step.mend) == (True, mend), step.detail
 
 
-@pytest.mark.parametrize(("cookie", "mend"), [("xsrf", "configure-apache"), ("login", "configure-jupyter")])
-def test_a_cookie_without_secure_fails_the_login_but_keeps_nobody_from_the_kernel(stand, cookie, mend):
+@pytest.mark.parametrize(
+    ("cookie", "mend"), [("xsrf", "configure-apache"), ("login", "configure-jupyter")]
+)
+def test_a_cookie_without_secure_fails_the_login_but_keeps_nobody_from_the_kernel(
+    stand, cookie, mend
+):
     setattr(stand, f"{cookie}_cookie", "; Path=/jupyter")
     steps = walk(stand.start())
     assert failed(steps) == ["login"]
-    assert (f"{cookie} cookie lacks Secure" in steps["login"].detail, steps["login"].mend) == (True, mend)
+    assert (f"{cookie} cookie lacks Secure" in steps["login"].detail, steps["login"].mend) == (
+        True,
+        mend,
+    )
 
 
 def test_websockets_that_do_not_pass_are_apaches_fault_and_nothing_is_left_running(stand):
@@ -496,13 +618,19 @@ def test_a_kernel_that_never_starts_is_jupyters_fault(stand, monkeypatch):
     stand.slow = 1000
     steps = walk(stand.start())
     assert failed(steps) == ["kernel"]
-    assert (steps["kernel"].detail, steps["kernel"].mend) == ("it does not come up in 0.15 s", "configure-jupyter")
+    assert (steps["kernel"].detail, steps["kernel"].mend) == (
+        "it does not come up in 0.15 s",
+        "configure-jupyter",
+    )
 
 
 def test_a_jupyter_that_dies_with_its_first_kernel_is_not_blamed_on_the_websockets(stand):
     stand.crashes = True
     step = walk(stand.start())["kernel"]
-    assert (step.detail, step.mend) == ("Apache runs but Jupyter does not answer (HTTP 503)", "configure-jupyter")
+    assert (step.detail, step.mend) == (
+        "Apache runs but Jupyter does not answer (HTTP 503)",
+        "configure-jupyter",
+    )
 
 
 def test_a_kernel_and_a_terminal_that_stay_silent_are_given_up_and_ended(stand, monkeypatch):
@@ -510,7 +638,10 @@ def test_a_kernel_and_a_terminal_that_stay_silent_are_given_up_and_ended(stand, 
     stand.silent = True
     steps = walk(stand.start())
     assert failed(steps) == ["kernel", "terminal"]
-    assert (steps["kernel"].detail, steps["kernel"].mend) == ("the kernel stays silent for 0.1 s", "configure-jupyter")
+    assert (steps["kernel"].detail, steps["kernel"].mend) == (
+        "the kernel stays silent for 0.1 s",
+        "configure-jupyter",
+    )
     assert stand.running == set()
 
 
@@ -518,7 +649,9 @@ def test_a_site_that_serves_pages_of_other_sites_is_noticed(stand):
     stand.origin_checked = False
     steps = walk(stand.start())
     assert failed(steps) == ["foreign origin"]
-    assert steps["foreign origin"].detail == "a page of another site may read and open websockets here"
+    assert (
+        steps["foreign origin"].detail == "a page of another site may read and open websockets here"
+    )
     assert steps["foreign origin"].mend == "configure-apache"
 
 

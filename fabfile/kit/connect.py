@@ -87,9 +87,13 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
         self.strict = option("stricthostkeychecking", "accept-new").lower()
         self.hashed = option("hashknownhosts", "no").lower() == "yes"
         mine = option("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
-        everyone = option("globalknownhostsfile", "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2").split()
+        everyone = option(
+            "globalknownhostsfile", "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
+        ).split()
         self.mine = Path(mine[0].strip('"').replace("%d", "~")).expanduser()
-        self.files = [Path(name.strip('"').replace("%d", "~")).expanduser() for name in mine + everyone]
+        self.files = [
+            Path(name.strip('"').replace("%d", "~")).expanduser() for name in mine + everyone
+        ]
 
     @functools.cached_property
     def known(self):
@@ -97,9 +101,13 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
         found = []
         for path in filter(Path.is_file, self.files):
             try:
-                asked = subprocess.run(["ssh-keygen", "-F", self.host, "-f", path], capture_output=True, text=True)
+                asked = subprocess.run(
+                    ["ssh-keygen", "-F", self.host, "-f", path], capture_output=True, text=True
+                )
             except OSError:
-                raise Unreachable("ssh-keygen is missing here: install OpenSSH's client, which reads known_hosts") from None
+                raise Unreachable(
+                    "ssh-keygen is missing here: install OpenSSH's client, which reads known_hosts"
+                ) from None
             for line in asked.stdout.splitlines():
                 marker = line.split()[0] if line.startswith("@") else ""
                 try:
@@ -108,7 +116,9 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
                 except ValueError:
                     continue
                 # OpenSSH passes over what is no key, and a key says its own type.
-                if marker in ("", "@revoked", "@cert-authority") and data[4:].startswith(kind.encode()):
+                if marker in ("", "@revoked", "@cert-authority") and data[4:].startswith(
+                    kind.encode()
+                ):
                     found.append((marker, kind, data))
         return found
 
@@ -129,18 +139,25 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
         if "ssh-rsa" in types:
             types |= {"rsa-sha2-512", "rsa-sha2-256"}
         key_types = sorted(options.key_types, key=lambda kind: kind not in types)
-        certified = [f"{kind}-cert-v01@openssh.com" for kind in key_types if self.marked("@cert-authority")]
+        certified = [
+            f"{kind}-cert-v01@openssh.com" for kind in key_types if self.marked("@cert-authority")
+        ]
         options.key_types = certified + key_types
         return transport
 
     def missing_host_key(self, client, hostname, key):
         """Accept *key*, or raise Unreachable; paramiko asks this for every host, as it was given no file to read."""
         known, kind = self.known, key.get_name()
-        signed, key.public_blob = key.public_blob, None  # with a certificate paramiko calls that the key
+        signed, key.public_blob = (
+            key.public_blob,
+            None,
+        )  # with a certificate paramiko calls that the key
         data = key.asbytes()
         fingerprint = base64.b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
         if data in self.marked("@revoked"):
-            raise Unreachable(f"the host key of {self.host} (SHA256:{fingerprint}) is marked as revoked in known_hosts")
+            raise Unreachable(
+                f"the host key of {self.host} (SHA256:{fingerprint}) is marked as revoked in known_hosts"
+            )
         if signed and self.vouched_for(signed):
             return
         plain = [(stored_kind, stored) for marker, stored_kind, stored in known if not marker]
@@ -161,14 +178,26 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
     def vouched_for(self, signed):
         """Return whether an authority of known_hosts has signed this certificate; raises Unreachable where it does not fit."""
         from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, SSHCertificate, load_ssh_public_identity
+        from cryptography.hazmat.primitives.serialization import (
+            Encoding,
+            PublicFormat,
+            SSHCertificate,
+            load_ssh_public_identity,
+        )
 
-        certificate = load_ssh_public_identity(f"{signed.key_type} {base64.b64encode(signed.key_blob).decode()}".encode())
+        certificate = load_ssh_public_identity(
+            f"{signed.key_type} {base64.b64encode(signed.key_blob).decode()}".encode()
+        )
         assert isinstance(certificate, SSHCertificate)
         authority = certificate.signature_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-        signer, name = base64.b64decode(authority.split()[1]), self.host.partition("]")[0].strip("[").encode()
+        signer, name = (
+            base64.b64decode(authority.split()[1]),
+            self.host.partition("]")[0].strip("[").encode(),
+        )
         if signer in self.marked("@revoked"):
-            raise Unreachable(f"the authority that signed the host key of {self.host} is marked as revoked in known_hosts")
+            raise Unreachable(
+                f"the authority that signed the host key of {self.host} is marked as revoked in known_hosts"
+            )
         if signer not in self.marked("@cert-authority"):
             return False  # then its key decides, as if there were no certificate
         try:
@@ -177,12 +206,17 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
             raise Unreachable(f"the certificate of {self.host} has a wrong signature") from None
         why = {
             "is no host's": certificate.type.name != "HOST",
-            "is not valid now": not certificate.valid_after <= time.time() < certificate.valid_before,
+            "is not valid now": not certificate.valid_after
+            <= time.time()
+            < certificate.valid_before,
             "has critical options": bool(certificate.critical_options),
-            "is for other names": bool(certificate.valid_principals) and name not in certificate.valid_principals,
+            "is for other names": bool(certificate.valid_principals)
+            and name not in certificate.valid_principals,
         }
         if wrong := [text for text, holds in why.items() if holds]:
-            raise Unreachable(f"the certificate of the host key of {self.host} {wrong[0]}; it must be signed anew")
+            raise Unreachable(
+                f"the certificate of the host key of {self.host} {wrong[0]}; it must be signed anew"
+            )
         return True
 
     def record(self, kind, data):
@@ -196,4 +230,6 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
             with open(descriptor, "a", encoding="utf-8") as file:
                 file.write("\n" + line if before and not before.endswith(b"\n") else line)
         except OSError as error:
-            raise Unreachable(f"cannot record the host key of {self.host} in {self.mine}: {error.strerror}") from None
+            raise Unreachable(
+                f"cannot record the host key of {self.host} in {self.mine}: {error.strerror}"
+            ) from None

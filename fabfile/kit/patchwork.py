@@ -18,7 +18,9 @@ try:
     from patchwork import environment, files, transfers
 except ModuleNotFoundError:
     # Its fabric<3 keeps it out of what our distribution requires. Now, before anything is asked of a server.
-    raise Exit("patchwork is missing; get it with: pip install --no-deps patchwork==1.0.1") from None
+    raise Exit(
+        "patchwork is missing; get it with: pip install --no-deps patchwork==1.0.1"
+    ) from None
 
 __all__ = ["environment", "files", "recorded", "transfers"]
 

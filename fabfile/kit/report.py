@@ -7,7 +7,14 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-OK, CHANGED, FAILED, UNKNOWN, WOULD, WARNING = "ok", "changed", "failed", "unknown", "would change", "warning"
+OK, CHANGED, FAILED, UNKNOWN, WOULD, WARNING = (
+    "ok",
+    "changed",
+    "failed",
+    "unknown",
+    "would change",
+    "warning",
+)
 COLOURS = {OK: "32", CHANGED: "33", WOULD: "36", FAILED: "31", UNKNOWN: "35", WARNING: "33"}
 
 _screen = threading.Lock()
@@ -55,7 +62,9 @@ class Report:
     def line(self, task, status, text, seconds=0.0):
         """Print one line that can be grepped by host, task and status."""
         clock = f"  {seconds:.1f} s" if seconds >= 0.05 else ""
-        say(f"{self.host}  {task:<22} {coloured(f'{status:<12}', COLOURS.get(status))} {text}{clock}")
+        say(
+            f"{self.host}  {task:<22} {coloured(f'{status:<12}', COLOURS.get(status))} {text}{clock}"
+        )
 
     def recap(self):
         """Print the notices, the error if there is one, and the last line of this host."""
@@ -74,13 +83,20 @@ class Report:
         if self.count(UNKNOWN):
             counts["unknown"] = self.count(UNKNOWN)
         trips = f"{self.round_trips} round trip{'s' if self.round_trips != 1 else ''}"
-        say(f"{self.host}  {' '.join(f'{name}={number}' for name, number in counts.items())}  {trips}, {self.seconds:.1f} s")
+        say(
+            f"{self.host}  {' '.join(f'{name}={number}' for name, number in counts.items())}  {trips}, {self.seconds:.1f} s"
+        )
 
     def as_dict(self):
         """Return the report as the JSON of one host."""
         tasks = {}
         for entry in self.entries:
-            row = {"resource": entry.resource, "status": entry.status, "seconds": entry.seconds, "diff": entry.diff}
+            row = {
+                "resource": entry.resource,
+                "status": entry.status,
+                "seconds": entry.seconds,
+                "diff": entry.diff,
+            }
             tasks.setdefault(entry.task, []).append(row)
         return {
             "host": self.host,
@@ -134,7 +150,11 @@ def say(text, stream=None):
 
 def coloured(text, colour):
     """Return *text* in an ANSI colour where standard output is a terminal and NO_COLOR is not set."""
-    return f"\x1b[{colour}m{text}\x1b[0m" if colour and sys.stdout.isatty() and "NO_COLOR" not in os.environ else text
+    return (
+        f"\x1b[{colour}m{text}\x1b[0m"
+        if colour and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        else text
+    )
 
 
 def indented(text):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from invoke.util import yaml
 
 
-class Invalid(ValueError):
+class InvalidSetting(ValueError):
     """A setting that cannot be meant: says the key, the value and what would be valid."""
 
 
@@ -32,7 +32,7 @@ class Schema:
         """
         for name in difflib.get_close_matches(self.key, map(str, plain(c.config)), 3, 0.8):
             if name != self.key:
-                raise Invalid(f"{name}: there is no such setting; did you mean {self.key}?")
+                raise InvalidSetting(f"{name}: there is no such setting; did you mean {self.key}?")
         tree = self._merged(self.defaults, plain(c.config.get(self.key) or {}), ())
         given = {dotted: value for dotted, value in (flags or {}).items() if value is not None}
         for dotted, value in (self.from_environment() | given).items():
@@ -46,11 +46,17 @@ class Schema:
         They are read here, as Invoke knows no lists and takes "false" for true.
         """
         prefix = f"FABRIC_{self.key.upper()}_"
-        known = {f"{prefix}{group}_{name}".upper(): f"{group}.{name}" for group in self.defaults for name in self.defaults[group]}
-        given = {variable: text for variable, text in os.environ.items() if variable.startswith(prefix)}
+        known = {
+            f"{prefix}{group}_{name}".upper(): f"{group}.{name}"
+            for group in self.defaults
+            for name in self.defaults[group]
+        }
+        given = {
+            variable: text for variable, text in os.environ.items() if variable.startswith(prefix)
+        }
         for variable in given.keys() - known.keys():
             near = difflib.get_close_matches(variable, known, 1, 0)
-            raise Invalid(f"{variable}: there is no such setting; did you mean {near[0]}?")
+            raise InvalidSetting(f"{variable}: there is no such setting; did you mean {near[0]}?")
         return {known[variable]: text for variable, text in given.items()}
 
     def checked(self, tree):
@@ -67,20 +73,29 @@ class Schema:
             return self.rules[dotted](value)
         except ValueError as error:
             shown = re.sub("//[^/@]*@", "//...@", repr(value))  # a password may be in an address
-            raise Invalid(f"{self.key}.{dotted}: {shown} is not valid: {error}") from None
+            raise InvalidSetting(f"{self.key}.{dotted}: {shown} is not valid: {error}") from None
 
     def _merged(self, defaults, given, path):
         if not isinstance(given, dict):
             where = ".".join((self.key, *path))
-            raise Invalid(f"{where}: {given!r} is not valid: a mapping of {', '.join(defaults)}")
-        tree = {name: dict(value) if isinstance(value, dict) else value for name, value in defaults.items()}
+            raise InvalidSetting(
+                f"{where}: {given!r} is not valid: a mapping of {', '.join(defaults)}"
+            )
+        tree = {
+            name: dict(value) if isinstance(value, dict) else value
+            for name, value in defaults.items()
+        }
         for name, value in given.items():
             if name not in defaults:
                 where = ".".join((self.key, *path, str(name)))
                 near = difflib.get_close_matches(str(name), defaults, 1, 0.4)
                 hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(defaults)}"
-                raise Invalid(f"{where}: there is no such setting; {hint}")
-            tree[name] = self._merged(defaults[name], value, (*path, name)) if isinstance(defaults[name], dict) else value
+                raise InvalidSetting(f"{where}: there is no such setting; {hint}")
+            tree[name] = (
+                self._merged(defaults[name], value, (*path, name))
+                if isinstance(defaults[name], dict)
+                else value
+            )
         return tree
 
     def help(self, dotted):

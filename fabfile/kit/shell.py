@@ -11,7 +11,7 @@ from invoke import Result, UnexpectedExit
 from paramiko import SSHException
 
 from .connect import connect
-from .errors import ConnectionLost, NoPassword, Problem, Unreachable
+from .errors import ConnectionLost, NoPassword, RemoteError, Unreachable
 from .quote import sh, words
 
 PREAMBLE = """
@@ -89,7 +89,9 @@ class Shell:
             else:
                 self._become_root(c, password)
         except (EOFError, OSError, SSHException) as error:
-            raise Unreachable(f"{c.host} gives no shell: {error or 'it closed the connection'}") from None
+            raise Unreachable(
+                f"{c.host} gives no shell: {error or 'it closed the connection'}"
+            ) from None
 
     def _become_root(self, c, password):
         self._channel.exec_command(
@@ -107,7 +109,9 @@ class Shell:
                         f"sudo does not accept this password for {c.user}; SUDO_PASSWORD is the one that {c.user} has there"
                     )
                 asked, self._err = True, b""
-                self._channel.sendall((password.reveal() if password else sudo_password(c)).encode() + b"\n")
+                self._channel.sendall(
+                    (password.reveal() if password else sudo_password(c)).encode() + b"\n"
+                )
             elif not self._read():
                 said = self._err.decode(errors="replace").replace(self._prompt, "").strip()
                 raise Unreachable(
@@ -135,7 +139,12 @@ class Shell:
         script = "" if self.round_trips else PREAMBLE
         self.round_trips += 1
         mark = f"{self._mark}.{self.round_trips}"
-        script += sh(START, mark) + first + "\n" + "".join(sh(STEP, "1" if stop else "", words([step])) for step in steps)
+        script += (
+            sh(START, mark)
+            + first
+            + "\n"
+            + "".join(sh(STEP, "1" if stop else "", words([step])) for step in steps)
+        )
         try:
             self._channel.sendall(script.encode("utf-8", "surrogateescape"))
         except OSError:
@@ -158,7 +167,13 @@ class Shell:
         Raises UnexpectedExit where it fails and *warn* is false.
         """
         [answer] = self.batch([command])
-        result = Result(stdout=answer.out, stderr=answer.err, exited=answer.status, command=command, hide=("stdout", "stderr"))
+        result = Result(
+            stdout=answer.out,
+            stderr=answer.err,
+            exited=answer.status,
+            command=command,
+            hide=("stdout", "stderr"),
+        )
         if hide is None:
             sys.stdout.write(answer.out)
             sys.stderr.write(answer.err)
@@ -180,7 +195,9 @@ class Shell:
                 told = upto
             if end >= 0:
                 setattr(self, stream, text[end + 1 :])
-                return text[at + len(mark) : end].decode().strip(), text[:at].decode("utf-8", "surrogateescape")
+                return text[at + len(mark) : end].decode().strip(), text[:at].decode(
+                    "utf-8", "surrogateescape"
+                )
             if not self._read():
                 self._lost()
 
@@ -189,7 +206,9 @@ class Shell:
         # paramiko may lose the wake-up when both streams fill at once, so look first, and never wait without a limit.
         if not (self._channel.recv_ready() or self._channel.recv_stderr_ready()):
             select.select([self._channel], [], [], 0.05)
-        ended = self._channel.closed or self._channel.eof_received  # asked first: data may come together with the end
+        ended = (
+            self._channel.closed or self._channel.eof_received
+        )  # asked first: data may come together with the end
         out = self._channel.recv(1 << 16) if self._channel.recv_ready() else b""
         err = self._channel.recv_stderr(1 << 16) if self._channel.recv_stderr_ready() else b""
         self._out += out
@@ -198,7 +217,9 @@ class Shell:
 
     def _lost(self):
         # Only before the first answer: what comes later may be what a probe read, such as a hash.
-        said = "" if self._begun else (self._out + self._err).decode(errors="replace").strip()[-500:]
+        said = (
+            "" if self._begun else (self._out + self._err).decode(errors="replace").strip()[-500:]
+        )
         self.close()
         words = f"; the last words were: {said}" if said else ""
         raise ConnectionLost(
@@ -213,7 +234,7 @@ def sudo_password(c):
     try:
         secret = given("SUDO_PASSWORD")
     except ValueError as error:
-        raise Problem(str(error)) from None
+        raise RemoteError(str(error)) from None
     if secret:
         return secret.reveal()
     if password := c.config.sudo.password:
@@ -221,4 +242,6 @@ def sudo_password(c):
     if sys.stdin.isatty():
         with _lock:
             return getpass.getpass(f"sudo password of {c.user} on {c.host}: ")
-    raise NoPassword(f"sudo asks for the password of {c.user}; give it in SUDO_PASSWORD, or log in as root")
+    raise NoPassword(
+        f"sudo asks for the password of {c.user}; give it in SUDO_PASSWORD, or log in as root"
+    )

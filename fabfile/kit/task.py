@@ -15,11 +15,11 @@ from invoke import Exit
 from invoke.exceptions import UnknownFileType
 from invoke.util import yaml
 
-from .errors import Problem
+from .errors import RemoteError
 from .plan import Plan, Section
 from .report import WOULD, Report, say, write_json
 from .secret import given
-from .settings import Invalid
+from .settings import InvalidSetting
 from .shell import close_all, shell_of
 
 BAD_REQUEST, PENDING = 2, 3  # exit statuses
@@ -45,7 +45,11 @@ class SetupTask(fabric.Task):
             yield from function(c, settings or self.settings(c, given), **mine)
             yield Section()
 
-        body.__name__, body.__doc__, body.__module__ = function.__name__, function.__doc__, function.__module__
+        body.__name__, body.__doc__, body.__module__ = (
+            function.__name__,
+            function.__doc__,
+            function.__module__,
+        )
         self._parameters = [
             self._flag("verbose", False),
             *map(self._setting_flag, self.flags),
@@ -55,12 +59,16 @@ class SetupTask(fabric.Task):
         helps = {}
         for name, dotted in self.flags.items():
             off = self._flag_name(name) != name
-            helps[self._flag_name(name)] = f"Turns off: {schema.help(dotted)}" if off else schema.help(dotted)
+            helps[self._flag_name(name)] = (
+                f"Turns off: {schema.help(dotted)}" if off else schema.help(dotted)
+            )
         helps |= {
             "verbose": "Show the difference of each change.",
             "report": "Write what was done to this file, as JSON.",
         }
-        lists = [name for name, dotted in self.flags.items() if isinstance(schema.default(dotted), list)]
+        lists = [
+            name for name, dotted in self.flags.items() if isinstance(schema.default(dotted), list)
+        ]
         super().__init__(body, help=helps | kwargs.pop("help", {}), iterable=lists, **kwargs)
 
     def argspec(self, body):
@@ -75,7 +83,10 @@ class SetupTask(fabric.Task):
         return f"no_{name}" if self.schema.default(self.flags[name]) is True else name
 
     def _setting_flag(self, name):
-        return self._flag(self._flag_name(name), False if isinstance(self.schema.default(self.flags[name]), bool) else None)
+        return self._flag(
+            self._flag_name(name),
+            False if isinstance(self.schema.default(self.flags[name]), bool) else None,
+        )
 
     def settings(self, c, given):
         """Return the settings for *c* with the flags *given*; raises Exit with status 2 where one is not valid."""
@@ -84,13 +95,17 @@ class SetupTask(fabric.Task):
             value = given.pop(name, None)
             if given.pop(f"no_{name}", False):
                 value = False
-            if value is not None and value != [] and (value is not False or self.schema.default(dotted) is True):
+            if (
+                value is not None
+                and value != []
+                and (value is not False or self.schema.default(dotted) is True)
+            ):
                 values[dotted] = value
         if given:
             raise TypeError(f"{self.name}() got unexpected flags: {', '.join(given)}")
         try:
             return self.schema.load(c, values)
-        except Invalid as error:
+        except InvalidSetting as error:
             raise Exit(str(error), BAD_REQUEST) from None
 
     def check(self, c, verbose=False, report=None, **given):
@@ -101,7 +116,10 @@ class SetupTask(fabric.Task):
 
     def __call__(self, c, settings=None, verbose=False, report=None, **given):
         if not isinstance(c, Connection):
-            raise Exit(f"{self.name.replace('_', '-')} sets up a server: say which with -H [user@]host", BAD_REQUEST)
+            raise Exit(
+                f"{self.name.replace('_', '-')} sets up a server: say which with -H [user@]host",
+                BAD_REQUEST,
+            )
         mine = {name: given.pop(name) for name in self.extra if name in given}
         settings = settings or self.settings(c, given)
         result = report_for(c)
@@ -140,7 +158,7 @@ def converge(c, body, report):
         shell = shell_of(c)
         trips = shell.round_trips
         Plan(shell, parts, report).converge(dry=c.config.run.dry)
-    except Problem as error:
+    except RemoteError as error:
         report.error = str(error)
     except KeyboardInterrupt:
         report.error = "Interrupted. Run the same command again: it takes up where this one ended."
@@ -182,7 +200,11 @@ class Executor(fabric.Executor):
         try:
             with ThreadPoolExecutor(min(len(chains), 32) or 1) as pool:
                 # One host stays in the main thread, where Ctrl-C and prompts work best.
-                done = map(self.run, chains.values()) if len(chains) == 1 else pool.map(self.run, chains.values())
+                done = (
+                    map(self.run, chains.values())
+                    if len(chains) == 1
+                    else pool.map(self.run, chains.values())
+                )
                 try:
                     failures = [code for code in done if code]
                 except KeyboardInterrupt:
@@ -216,11 +238,15 @@ class Executor(fabric.Executor):
         """Return *call* with its context, after looking at its flags and settings."""
         config = self.config.clone()
         config.load_collection(self.collection.configuration(call.called_as))
-        with hidden(f"FABRIC_{call.task.schema.key.upper()}_" if isinstance(call.task, SetupTask) else ""):
+        with hidden(
+            f"FABRIC_{call.task.schema.key.upper()}_" if isinstance(call.task, SetupTask) else ""
+        ):
             try:
                 config.load_shell_env()
             except TypeError:
-                raise Exit("a settings file has a key that is no text; put it in quotes", BAD_REQUEST) from None
+                raise Exit(
+                    "a settings file has a key that is no text; put it in quotes", BAD_REQUEST
+                ) from None
         context = call.make_context(config)
         if hasattr(call.task, "check") and isinstance(context, Connection):
             call.task.check(context, **call.kwargs)
@@ -242,7 +268,11 @@ class Executor(fabric.Executor):
 @contextmanager
 def hidden(prefix):
     """Hide the environment variables that begin with *prefix*; Invoke reads them its own way, and `Schema` ours."""
-    ours = {name: os.environ.pop(name) for name in list(os.environ) if prefix and name.startswith(prefix)}
+    ours = {
+        name: os.environ.pop(name)
+        for name in list(os.environ)
+        if prefix and name.startswith(prefix)
+    }
     try:
         yield
     finally:
@@ -264,8 +294,19 @@ def adopt(program):
     def update_config(*args, **kwargs):
         try:
             load(*args, **kwargs)
-        except (UnknownFileType, yaml.YAMLError, OSError, UnicodeError, AttributeError, TypeError) as error:
-            why = "it holds no mapping of settings" if isinstance(error, (AttributeError, TypeError)) else error
+        except (
+            UnknownFileType,
+            yaml.YAMLError,
+            OSError,
+            UnicodeError,
+            AttributeError,
+            TypeError,
+        ) as error:
+            why = (
+                "it holds no mapping of settings"
+                if isinstance(error, (AttributeError, TypeError))
+                else error
+            )
             raise Exit(f"-f {program.args.config.value}: {why}", BAD_REQUEST) from None
 
     program.executor_class, program.update_config = Executor, update_config
@@ -288,4 +329,7 @@ def check_host(text):
     host = re.compile(rf"([^@\s]+@)?({label}(\.{label})*\.?(?::(?P<port>\d{{1,5}}))?|[\da-fA-F:]+)")
     match = host.fullmatch(text.strip())
     if not match or not 0 < int(match["port"] or 22) < 65536:
-        raise Exit(f"-H {text}: this is no host; [user@]host[:port] is expected, as in root@example.org:22", BAD_REQUEST)
+        raise Exit(
+            f"-H {text}: this is no host; [user@]host[:port] is expected, as in root@example.org:22",
+            BAD_REQUEST,
+        )

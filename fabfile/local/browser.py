@@ -35,7 +35,9 @@ REFUSED = (401, 403, 404)  # Jupyter says 404 to a foreign origin
 APACHE, CERT, JUPYTER = "configure-apache", "issue-cert", "configure-jupyter"
 
 
-TAKEN_FOR_FOREIGN = "Jupyter takes its own pages for another site's; does Apache pass the Host header on?"
+TAKEN_FOR_FOREIGN = (
+    "Jupyter takes its own pages for another site's; does Apache pass the Host header on?"
+)
 
 
 NEEDS = {  # of each step
@@ -49,7 +51,13 @@ NEEDS = {  # of each step
 }
 
 
-FOUND_BY = {"https": "reachable", "http": "reachable", "trust": "certificate", "jupyter": "login", "session": "login"}
+FOUND_BY = {
+    "https": "reachable",
+    "http": "reachable",
+    "trust": "certificate",
+    "jupyter": "login",
+    "session": "login",
+}
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,10 @@ class Site:
 def visit(site: Site, password: Secret | None) -> Iterator[Step]:
     """Yield each step of a visit as it happens; what fails is a step that is not ok, never an exception."""
     browser = _Browser(site, password)
-    without = {"certificate": not site.https_port, "redirect": not (site.https_port and site.http_port)}
+    without = {
+        "certificate": not site.https_port,
+        "redirect": not (site.https_port and site.http_port),
+    }
     for name, needs in NEEDS.items():
         if without.get(name):
             continue
@@ -136,7 +147,11 @@ class _Browser:
             infos = socket.getaddrinfo(self.host, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             later = getattr(error, "errno", 0) == socket.EAI_AGAIN
-            why = "cannot be looked up; is this machine online?" if later else "no such name; does it have a DNS record?"
+            why = (
+                "cannot be looked up; is this machine online?"
+                if later
+                else "no such name; does it have a DNS record?"
+            )
             raise _Symptom(f"{self.host}: {why}", "") from None
         failed, ports = {}, {"https": self.site.https_port, "http": self.site.http_port}
         ports = {scheme: port for scheme, port in ports.items() if port}
@@ -148,7 +163,11 @@ class _Browser:
                 failed[f"port {port}: {_words(error)}"] = type(error)
         kinds, text = failed.values(), "; ".join(failed)
         _demand(TimeoutError not in kinds, f"{text}; is a firewall in between?", "firewall")
-        _demand(ConnectionRefusedError not in kinds, f"{text}; does Apache run?", APACHE if self.found else "install-apache")
+        _demand(
+            ConnectionRefusedError not in kinds,
+            f"{text}; does Apache run?",
+            APACHE if self.found else "install-apache",
+        )
         _demand(not failed, text)
         addresses = ", ".join(dict.fromkeys(str(info[4][0]) for info in infos))
         return f"{addresses}, port{'s'[: len(ports) - 1]} {' and '.join(map(str, ports.values()))}"
@@ -158,14 +177,20 @@ class _Browser:
         try:
             answer, body = self.ask("GET", "/api")
         except OSError as error:
-            raise _Symptom(f"nobody answers at the end of the tunnel: {_words(error)}", "harden-ssh") from None
+            raise _Symptom(
+                f"nobody answers at the end of the tunnel: {_words(error)}", "harden-ssh"
+            ) from None
         self.explain(answer)
         version = json.loads(body)["version"]
         self.found |= {"https", "trust"}
         return f"by the tunnel, Jupyter {version}"
 
     def certificate(self):
-        found = re.search("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", self.site.certificate, re.DOTALL)
+        found = re.search(
+            "-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----",
+            self.site.certificate,
+            re.DOTALL,
+        )
         leaf = found.group() if found else ""
         anything, installed = ssl.create_default_context(), ssl.create_default_context()
         anything.check_hostname, anything.verify_mode = False, ssl.CERT_NONE
@@ -184,9 +209,13 @@ class _Browser:
             with self.connect(installed) as stream:
                 version, seen = stream.version().replace("v", " "), stream.getpeercert()
         except ssl.SSLCertVerificationError as error:
-            raise _Symptom(f"browsers refuse it for {self.host}: {error.verify_message.rstrip('.')}", CERT) from None
+            raise _Symptom(
+                f"browsers refuse it for {self.host}: {error.verify_message.rstrip('.')}", CERT
+            ) from None
         except OSError as error:
-            raise _Symptom(f"no TLS on port {self.site.https_port}: {_words(error)}", APACHE) from None
+            raise _Symptom(
+                f"no TLS on port {self.site.https_port}: {_words(error)}", APACHE
+            ) from None
         self.tls = installed
         self.found.add("trust")
         left = int(ssl.cert_time_to_seconds(seen["notAfter"]) - time.time()) // 86400
@@ -202,7 +231,12 @@ class _Browser:
         leads = answer.status in (301, 302, 307, 308)
         _demand(leads, f"plain http answers HTTP {answer.status} and leads nobody to https", APACHE)
         to = parse.urlsplit(answer.headers.get("Location", ""))
-        right = (to.scheme, to.hostname, to.port or 443, to.path) == ("https", self.host, self.site.https_port, path)
+        right = (to.scheme, to.hostname, to.port or 443, to.path) == (
+            "https",
+            self.host,
+            self.site.https_port,
+            path,
+        )
         _demand(right, f"plain http leads to {to.geturl()!r}, not to {self.origin}{path}", APACHE)
         return f"HTTP {answer.status} to {to.geturl()}"
 
@@ -213,14 +247,24 @@ class _Browser:
         status = self.ask("POST", "/login", form)[0].status
         _demand(status != 401, "the password is not accepted", JUPYTER)
         _demand(status not in REFUSED, f"{TAKEN_FOR_FOREIGN} (HTTP {status})", APACHE)
-        _demand(status == 302, f"the login ends with HTTP {status}; is the stored hash damaged?", JUPYTER)
+        _demand(
+            status == 302,
+            f"the login ends with HTTP {status}; is the stored hash damaged?",
+            JUPYTER,
+        )
         status = self.ask("GET", "/api/status")[0].status
-        _demand(status == 200, f"the login does not last: the next request gets HTTP {status}", JUPYTER)
+        _demand(
+            status == 200, f"the login does not last: the next request gets HTTP {status}", JUPYTER
+        )
         self.found.add("session")
         # Apache marks Jupyter's _xsrf cookie; Jupyter itself marks the other, when it is told of https.
         bare = {cookie.name == "_xsrf" for cookie in self.cookies if self.tls and not cookie.secure}
         _demand(True not in bare, "the _xsrf cookie lacks Secure; does Apache add it?", APACHE)
-        _demand(not bare, "the login cookie lacks Secure; does Jupyter hear (X-Forwarded-Proto) of https?", JUPYTER)
+        _demand(
+            not bare,
+            "the login cookie lacks Secure; does Jupyter hear (X-Forwarded-Proto) of https?",
+            JUPYTER,
+        )
         return "the password is accepted, and needed"
 
     def meet_login_page(self):
@@ -232,8 +276,16 @@ class _Browser:
             raise _Symptom("anyone may use Jupyter without a password", JUPYTER)
         answer, page = self.ask("GET", "/login")
         self.explain(answer)
-        _demand(answer.status != 403, f"Jupyter refuses requests for the name {self.host} (HTTP 403)", JUPYTER)
-        ours = answer.status == 200 and b'name="password"' in page and stranger.status in (302, *REFUSED)
+        _demand(
+            answer.status != 403,
+            f"Jupyter refuses requests for the name {self.host} (HTTP 403)",
+            JUPYTER,
+        )
+        ours = (
+            answer.status == 200
+            and b'name="password"' in page
+            and stranger.status in (302, *REFUSED)
+        )
         _demand(ours, f"{self.origin}{self.base}/login is not Jupyter's login page", APACHE)
         self.found.add("jupyter")
 
@@ -241,11 +293,25 @@ class _Browser:
         session, ready = uuid.uuid4().hex, False
 
         def send(kind, **content):
-            header = {"msg_id": uuid.uuid4().hex, "session": session, "username": "", "msg_type": kind, "version": "5.3"}
-            message = {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content}
+            header = {
+                "msg_id": uuid.uuid4().hex,
+                "session": session,
+                "username": "",
+                "msg_type": kind,
+                "version": "5.3",
+            }
+            message = {
+                "channel": "shell",
+                "header": header,
+                "parent_header": {},
+                "metadata": {},
+                "content": content,
+            }
             line.send(json.dumps(message))
 
-        with self.started("/api/kernels", "id", f"/api/kernels/{{}}/channels?session_id={session}") as (line, messages):
+        with self.started(
+            "/api/kernels", "id", f"/api/kernels/{{}}/channels?session_id={session}"
+        ) as (line, messages):
             send("kernel_info_request")
             for message in messages:
                 kind, content = (message["msg_type"], message["content"]) if message else ("", {})
@@ -258,7 +324,10 @@ class _Browser:
                     return "6*7 gives 42"
                 elif kind == "status" and content["execution_state"] == "dead":
                     raise _Symptom("the kernel dies", JUPYTER)
-        raise _Symptom(f"the kernel {'gives no result' if ready else 'stays silent'} for {LONG_PATIENCE} s", JUPYTER)
+        raise _Symptom(
+            f"the kernel {'gives no result' if ready else 'stays silent'} for {LONG_PATIENCE} s",
+            JUPYTER,
+        )
 
     def terminal(self):
         shown = ""
@@ -278,10 +347,22 @@ class _Browser:
         opened = self.has_websockets(FOREIGN)
         for answer in (read, post, bare):
             self.explain(answer, absent=False)
-        may = {"read": read.status == 200, "post": post.status not in REFUSED, "open websockets": opened}
+        may = {
+            "read": read.status == 200,
+            "post": post.status not in REFUSED,
+            "open websockets": opened,
+        }
         mend = JUPYTER if "Access-Control-Allow-Origin" in read.headers else APACHE
-        _demand(not any(may.values()), f"a page of another site may {' and '.join(filter(may.get, may))} here", mend)
-        _demand(bare.status in REFUSED, f"Jupyter takes a request without its XSRF token (HTTP {bare.status})", JUPYTER)
+        _demand(
+            not any(may.values()),
+            f"a page of another site may {' and '.join(filter(may.get, may))} here",
+            mend,
+        )
+        _demand(
+            bare.status in REFUSED,
+            f"Jupyter takes a request without its XSRF token (HTTP {bare.status})",
+            JUPYTER,
+        )
         return f"refused: {', '.join(may)}{'' if 'session' in self.found else ' (asked without a login only)'}"
 
     def explain(self, answer, absent=True):
@@ -289,7 +370,11 @@ class _Browser:
         status, jupyter = answer.status, "Tornado" in answer.headers.get("Server", "")
         who = "Jupyter fails; see its log" if jupyter else "Apache runs but Jupyter does not answer"
         _demand(status < 500, f"{who} (HTTP {status})", JUPYTER)
-        _demand(jupyter or status != 403, f"Apache refuses requests for the name {self.host} (HTTP 403)", APACHE)
+        _demand(
+            jupyter or status != 403,
+            f"Apache refuses requests for the name {self.host} (HTTP 403)",
+            APACHE,
+        )
         text = f"Jupyter is not at {self.origin}{self.base} (HTTP 404)"
         _demand(status != 404 or not absent, text, JUPYTER if jupyter else APACHE)
 
@@ -308,9 +393,15 @@ class _Browser:
             headers["X-XSRFToken"] = self.xsrf()
         if body is not None and not isinstance(body, bytes):
             headers["Content-Type"], body = "application/json", json.dumps(body).encode()
-        handlers = request.HTTPSHandler(context=self.tls), request.HTTPCookieProcessor(self.cookies), _AsIs
+        handlers = (
+            request.HTTPSHandler(context=self.tls),
+            request.HTTPCookieProcessor(self.cookies),
+            _AsIs,
+        )
         opener = request.build_opener(request.ProxyHandler({}), *handlers)
-        with opener.open(request.Request(url, body, headers, method=method), timeout=patience) as answer:
+        with opener.open(
+            request.Request(url, body, headers, method=method), timeout=patience
+        ) as answer:
             return answer, answer.read(1 << 20)
 
     def upgrade(self, path, origin=""):
@@ -319,10 +410,16 @@ class _Browser:
 
         asked = request.Request(f"{self.origin}{self.base}{path}")
         self.cookies.add_cookie_header(asked)
-        headers: dict[str, Any] = {"origin": origin or self.origin, "host": self.netloc, "cookie": asked.get_header("Cookie")}
+        headers: dict[str, Any] = {
+            "origin": origin or self.origin,
+            "host": self.netloc,
+            "cookie": asked.get_header("Cookie"),
+        }
         try:
             stream = self.connect(self.tls)
-            line = websocket.create_connection(f"ws{asked.full_url[4:]}", socket=stream, redirect_limit=0, **headers)
+            line = websocket.create_connection(
+                f"ws{asked.full_url[4:]}", socket=stream, redirect_limit=0, **headers
+            )
         except websocket.WebSocketBadStatusException as error:
             return error.status_code, None  # its text has the answer's headers
         except (TimeoutError, websocket.WebSocketTimeoutException):
@@ -344,13 +441,21 @@ class _Browser:
         deadline = time.monotonic() + LONG_PATIENCE
         answer, body = self.ask("POST", path, {}, patience=LONG_PATIENCE)
         self.explain(answer, absent=False)
-        _demand(answer.status in (200, 201), f"Jupyter does not start it (HTTP {answer.status})", JUPYTER)
+        _demand(
+            answer.status in (200, 201),
+            f"Jupyter does not start it (HTTP {answer.status})",
+            JUPYTER,
+        )
         name, line = json.loads(body)[key], None
         try:
             status, line = self.upgrade(channel.format(name))
             # Jupyter lets nobody in to a kernel that still starts, so silence alone is not Apache's fault.
             while status is None and self.has_websockets():
-                _demand(time.monotonic() < deadline, f"it does not come up in {LONG_PATIENCE} s", JUPYTER)
+                _demand(
+                    time.monotonic() < deadline,
+                    f"it does not come up in {LONG_PATIENCE} s",
+                    JUPYTER,
+                )
                 status, line = self.upgrade(channel.format(name))
             _demand(status != 403, f"{TAKEN_FOR_FOREIGN} (HTTP 403)", APACHE)
             _demand(status != 404, "it died while it started", JUPYTER)
@@ -384,13 +489,20 @@ def _messages(line, deadline):
 
 def _words(error):
     """Return what *error* is, without anything that was sent or answered: that may hold the password or a cookie."""
-    error = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
+    error = (
+        error.reason
+        if isinstance(error, URLError) and isinstance(error.reason, Exception)
+        else error
+    )
     name = type(error).__name__
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
-    if isinstance(error, (ConnectionError, EOFError, ssl.SSLEOFError)) or name == "WebSocketConnectionClosedException":
+    if (
+        isinstance(error, (ConnectionError, EOFError, ssl.SSLEOFError))
+        or name == "WebSocketConnectionClosedException"
+    ):
         return "the connection breaks off"
     if isinstance(error, OSError):
         return getattr(error, "reason", None) or error.strerror or name

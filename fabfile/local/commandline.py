@@ -20,11 +20,15 @@ def adopt(program):
         # Invoke sorts by name.
         place = {name: number for number, name in enumerate(program.collection.task_names)}
         pairs = program._make_pairs(program.scoped_collection)
-        program.display_with_columns(sorted(pairs, key=lambda pair: place.get(pair[0].split()[0], len(place))))
+        program.display_with_columns(
+            sorted(pairs, key=lambda pair: place.get(pair[0].split()[0], len(place)))
+        )
 
     def print_task_help(name):
         for argument in program.parser.contexts[name].args.values():
-            argument.help = f"{argument.help or ''} {behind(program.collection[name], argument)}".strip()
+            argument.help = (
+                f"{argument.help or ''} {behind(program.collection[name], argument)}".strip()
+            )
         help_of(name)
 
     program.list_flat, program.print_task_help = list_flat, print_task_help
@@ -41,7 +45,9 @@ def behind(task, argument):
         return ""
     if isinstance(default, list):
         default = ", ".join(map(str, default))
-    shown = str(default).lower() if isinstance(default, bool) else default if default != "" else "empty"
+    shown = (
+        str(default).lower() if isinstance(default, bool) else default if default != "" else "empty"
+    )
     return f"Setting {dotted}, default: {shown}." if dotted else f"Default: {shown}."
 
 
@@ -50,16 +56,31 @@ def answering(program, step):
 
     def run(*args):
         try:
-            if step.__name__ == "parse_cleanup" and (wrong := program.args["list-format"].value) not in LISTS:
-                raise Exit(f"--list-format {wrong}: {' or '.join(LISTS)}{nearest(wrong, LISTS)}", BAD_REQUEST)
+            if (
+                step.__name__ == "parse_cleanup"
+                and (wrong := program.args["list-format"].value) not in LISTS
+            ):
+                raise Exit(
+                    f"--list-format {wrong}: {' or '.join(LISTS)}{nearest(wrong, LISTS)}",
+                    BAD_REQUEST,
+                )
             step(*args)
         except ParseError as error:
             raise Exit(said(program, error), BAD_REQUEST) from None
         except ValueError as error:  # of a flag that takes a number
             value = str(error).rpartition(": ")[2].strip("'")
             words = program.core.unparsed
-            flag = next((word for word, after in zip(words, [*words[1:], ""], strict=True) if value == after), f"={value}")
-            flag = next((word for word in words if word.endswith(f"={value}")), flag).removesuffix(f"={value}")
+            flag = next(
+                (
+                    word
+                    for word, after in zip(words, [*words[1:], ""], strict=True)
+                    if value == after
+                ),
+                f"={value}",
+            )
+            flag = next((word for word in words if word.endswith(f"={value}")), flag).removesuffix(
+                f"={value}"
+            )
             raise Exit(f"{flag} {value}: a whole number is expected".strip(), BAD_REQUEST) from None
 
     return run

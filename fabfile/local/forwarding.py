@@ -37,7 +37,12 @@ LONGEST_WAIT = 15  # seconds between two tries to connect
 SLEPT = 10  # seconds that a pause of one second took, when this machine was asleep
 
 
-HOPELESS = ("Permission denied", "HOST IDENTIFICATION HAS CHANGED", "Host key verification failed", "administratively prohibited")
+HOPELESS = (
+    "Permission denied",
+    "HOST IDENTIFICATION HAS CHANGED",
+    "Host key verification failed",
+    "administratively prohibited",
+)
 
 
 class Lost(Exception):
@@ -69,8 +74,20 @@ class Tunnel:
         """The command line of ssh, which makes the file *mark* as soon as the port is its own."""
         lead = f"localhost:{self.port}:127.0.0.1:{self.to}"
         # Whoever listens on the port may be another program; ssh runs this once it holds the port itself.
-        made = ["-oPermitLocalCommand=yes", "-oLocalCommand=" + shlex.join(["touch", str(mark)]).replace("%", "%%")]
-        return ssh_words(self.c, "-N", "-T", "-oExitOnForwardFailure=yes", *made, "-L", lead, self.c.original_host)
+        made = [
+            "-oPermitLocalCommand=yes",
+            "-oLocalCommand=" + shlex.join(["touch", str(mark)]).replace("%", "%%"),
+        ]
+        return ssh_words(
+            self.c,
+            "-N",
+            "-T",
+            "-oExitOnForwardFailure=yes",
+            *made,
+            "-L",
+            lead,
+            self.c.original_host,
+        )
 
     def keep(self, browser):
         """Keep it open for ever; raises Exit with status 1 where it cannot be opened at all."""
@@ -91,7 +108,9 @@ class Tunnel:
                     if not opened or any(word in str(lost) for word in HOPELESS):
                         raise Exit(f"{self.c.original_host}  no tunnel: {lost}", 1) from None
                     wait = 1 if time.monotonic() - began > 60 else min(2 * wait, LONGEST_WAIT)
-                    self.tell(f"the connection is gone ({lost}); trying again, the kernels go on meanwhile")
+                    self.tell(
+                        f"the connection is gone ({lost}); trying again, the kernels go on meanwhile"
+                    )
                     time.sleep(wait)
 
     @contextlib.contextmanager
@@ -102,13 +121,19 @@ class Tunnel:
             raise Taken(self.port)
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as errors:
             mark = Path(folder, "open")
-            process = subprocess.Popen(self.words(mark), env=environment, stdin=subprocess.DEVNULL, stderr=errors)
+            process = subprocess.Popen(
+                self.words(mark), env=environment, stdin=subprocess.DEVNULL, stderr=errors
+            )
 
             def ended():
                 errors.seek(0)
                 lines = errors.read().decode(errors="replace").split("\n")
                 said = " ".join(line.strip() for line in lines if line.strip().strip("@"))
-                return Taken(self.port) if "Address already in use" in said else Lost(said or "no answer any more")
+                return (
+                    Taken(self.port)
+                    if "Address already in use" in said
+                    else Lost(said or "no answer any more")
+                )
 
             try:
                 while not mark.exists():
@@ -143,7 +168,9 @@ class Tunnel:
         """Return, in words, what answers at the other end."""
         anything = ssl.create_default_context()
         anything.check_hostname, anything.verify_mode = False, ssl.CERT_NONE
-        opener = request.build_opener(request.ProxyHandler({}), request.HTTPSHandler(context=anything))
+        opener = request.build_opener(
+            request.ProxyHandler({}), request.HTTPSHandler(context=anything)
+        )
         try:
             with opener.open(f"{self.address}api", timeout=ASK_EVERY) as answer:
                 return f"{ALIVE}: Jupyter {json.load(answer)['version']}"
@@ -176,12 +203,16 @@ class Tunnel:
         """Open a browser, where this machine has a screen for one."""
         self.browser = False
         if not show_page(self.address):
-            say(f"{self.c.original_host}  there is no browser to open here; open the address yourself")
+            say(
+                f"{self.c.original_host}  there is no browser to open here; open the address yourself"
+            )
 
 
 def show_page(address):
     """Open *address* in the user's browser and return whether there is one that does not take over the terminal."""
-    screen = sys.platform in ("darwin", "win32") or {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"} & set(os.environ)
+    screen = sys.platform in ("darwin", "win32") or {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"} & set(
+        os.environ
+    )
     return bool(screen) and webbrowser.open(address)
 
 

@@ -22,7 +22,9 @@ case $1 in *assphrase*) printf '%s\\n' "$REMOTE_JUPYTER_PASSPHRASE";; *) printf 
 def ssh_words(c, *options):
     """Return the words of an ``ssh`` command, without a host, that goes where *c* goes and logs in as *c* does."""
     if c.connect_kwargs.get("pkey"):
-        raise ValueError("OpenSSH needs the key in a file or in ssh-agent, and connect_kwargs.pkey is neither")
+        raise ValueError(
+            "OpenSSH needs the key in a file or in ssh-agent, and connect_kwargs.pkey is neither"
+        )
     words = ["ssh", "-p", str(c.port), "-l", c.user]
     if config := config_file(c):
         words += ["-F", config]
@@ -68,8 +70,15 @@ def ssh_config(c):
             name, _, setting = word[2:].partition("=")
             lines.append(f"    {name} {setting}")
     chosen = config_file(c)
-    files = [] if chosen == "none" else [chosen] if chosen else ["~/.ssh/config", "/etc/ssh/ssh_config"]
-    return "\n".join([*lines, *(f"Include {file}" for file in files if Path(file).expanduser().exists())]) + "\n"
+    files = (
+        [] if chosen == "none" else [chosen] if chosen else ["~/.ssh/config", "/etc/ssh/ssh_config"]
+    )
+    return (
+        "\n".join(
+            [*lines, *(f"Include {file}" for file in files if Path(file).expanduser().exists())]
+        )
+        + "\n"
+    )
 
 
 def config_file(c):
@@ -84,7 +93,10 @@ def passwords(c):
     """Return what ssh may be told when it asks, as variables of its environment: of *c* and of its jump hosts."""
     found, hop = {}, c
     while isinstance(hop, Connection):
-        password, passphrase = hop.connect_kwargs.get("password"), hop.connect_kwargs.get("passphrase")
+        password, passphrase = (
+            hop.connect_kwargs.get("password"),
+            hop.connect_kwargs.get("passphrase"),
+        )
         if password:
             found.setdefault("REMOTE_JUPYTER_PASSWORD", password)
         if passphrase or password:

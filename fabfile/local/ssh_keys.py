@@ -9,7 +9,7 @@ from pathlib import Path
 from invoke import Exit
 
 from ..kit.connect import connect
-from ..kit.errors import Problem, Unreachable
+from ..kit.errors import RemoteError, Unreachable
 from ..kit.quote import sh
 from ..kit.resources.user import keys_in
 from ..kit.secret import Secret, given
@@ -44,7 +44,9 @@ def public_key(c, key):
             raise Exit(f"{file} holds no public key; the file that ends in .pub does", BAD_REQUEST)
         return file
     where = f"--key {key}: there is no such file" if key else "you have no SSH key"
-    raise Exit(f"{where}; make one with create-ssh-key, or name one with --key FILE.pub", BAD_REQUEST)
+    raise Exit(
+        f"{where}; make one with create-ssh-key, or name one with --key FILE.pub", BAD_REQUEST
+    )
 
 
 def let_in(c):
@@ -52,15 +54,23 @@ def let_in(c):
     try:
         return connect(c)
     except Unreachable as error:
-        if "password" in c.connect_kwargs or not ("may not log in" in str(error) or "no key" in str(error)):
+        if "password" in c.connect_kwargs or not (
+            "may not log in" in str(error) or "no key" in str(error)
+        ):
             raise
         password = given("LOGIN_PASSWORD")
         if not password and sys.stdin.isatty():
             with _here:
                 password = Secret(getpass.getpass(f"password of {c.user} on {c.host}: "))
         if not password:
-            raise Unreachable(f"{error}; or give the password of {c.user} in LOGIN_PASSWORD") from None
-        c.connect_kwargs = {"password": password.reveal(), "look_for_keys": False, "allow_agent": False}
+            raise Unreachable(
+                f"{error}; or give the password of {c.user} in LOGIN_PASSWORD"
+            ) from None
+        c.connect_kwargs = {
+            "password": password.reveal(),
+            "look_for_keys": False,
+            "allow_agent": False,
+        }
         return connect(c)
 
 
@@ -73,5 +83,7 @@ def copied(transport, line):
     channel.shutdown_write()
     said, wrong = channel.makefile().read().decode(), channel.makefile_stderr().read().decode()
     if channel.recv_exit_status():
-        raise Problem(f"the key was not copied: {wrong.strip() or said.strip() or 'the login shell said nothing'}")
+        raise RemoteError(
+            f"the key was not copied: {wrong.strip() or said.strip() or 'the login shell said nothing'}"
+        )
     return said.split()[-1]

@@ -1,14 +1,21 @@
 """TODO."""
 
-from .apache import ApacheConf, ApacheInclude, ApacheModule, ApacheOff, ApacheSite, ServedCertificate
-from .apt import NewRelease, Upgraded
+from .apache import (
+    ApacheConf,
+    ApacheInclude,
+    ApacheModule,
+    ApacheOff,
+    ApacheSite,
+    ServedCertificate,
+)
+from .apt import NewRelease, PackagesUpgraded
 from .certbot import AcmeCertificate, ChallengeProbe, RenewedCertificate
 from .conda import CondaPrefix, CondaRemoved
 from .conda_packages import CondaInit, CondaPackages, CondaUpdates
 from .conda_terms import Agreement, ChannelTerms, Terms
 from .jupyter import LoadedSettings, PasswordFile
 from .pip import PipPackages, PipUpdates, Venv
-from .renewal import NoLineage, Renewal
+from .renewal import CertbotCertAbsent, Renewal
 from .sshd import KnownHostKey, SshdSettings
 from .tls import CertificateCopy, NoCopy, SelfSigned
 from .ufw import UfwEnabled, UfwOnly, UfwRule
@@ -33,7 +40,7 @@ __all__ = [
     "LoadedSettings",
     "NewRelease",
     "NoCopy",
-    "NoLineage",
+    "CertbotCertAbsent",
     "PasswordFile",
     "PipPackages",
     "PipUpdates",
@@ -46,6 +53,6 @@ __all__ = [
     "UfwEnabled",
     "UfwOnly",
     "UfwRule",
-    "Upgraded",
+    "PackagesUpgraded",
     "Venv",
 ]

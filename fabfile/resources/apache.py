@@ -34,21 +34,31 @@ class _Switched(Resource):
             elif [ "$(readlink -f "$link")" = "$(readlink -f "$file")" ]; then echo enabled
             else echo 'something else'; fi
             """,
-            *(f"/etc/apache2/{self.folder}-{kind}/{self.name}{self.suffix}" for kind in ("enabled", "available")),
+            *(
+                f"/etc/apache2/{self.folder}-{kind}/{self.name}{self.suffix}"
+                for kind in ("enabled", "available")
+            ),
         )
 
-    def want(self):
+    def desired(self):
         return {"state": "enabled"}
 
-    def refuse(self, seen):
-        if seen["state"] != "something else":
+    def conflict(self, actual):
+        if actual["state"] != "something else":
             return None
         link = f"/etc/apache2/{self.folder}-enabled/{self.name}{self.suffix}"
         return f"{link} is something else, and not ours; move it away, then run this again"
 
-    def apply(self, seen):
+    def apply(self, actual):
         # An enabled thing that Apache refuses would keep it from starting at the next boot.
-        return sh("{} -q {}\n{} || { {} -q -f {}; exit 1; }", self.enable, self.name, CONFIGTEST, self.disable, self.name)
+        return sh(
+            "{} -q {}\n{} || { {} -q -f {}; exit 1; }",
+            self.enable,
+            self.name,
+            CONFIGTEST,
+            self.disable,
+            self.name,
+        )
 
 
 class ApacheModule(_Switched):
@@ -98,12 +108,16 @@ class ServedCertificate(Resource):
 
     def parse(self, output):
         served, _, installed = output.partition("\0")
-        return {"state": "another" if served and installed and served != installed else "the installed one"}
+        return {
+            "state": "another"
+            if served and installed and served != installed
+            else "the installed one"
+        }
 
-    def want(self):
+    def desired(self):
         return {"state": "the installed one"}
 
-    def apply(self, seen):
+    def apply(self, actual):
         return sh("{}\nsystemctl reload apache2\nsleep 0.5", CONFIGTEST)
 
 
@@ -168,31 +182,35 @@ class ApacheInclude(Resource):
         for one in self.without(text).splitlines(keepends=True):
             word = one.strip().lower()
             block = [] if word.startswith("<virtualhost") else [*block, word]
-            if word.startswith("</virtualhost") and any(re.match(r"sslengine\s+on\b", inner) for inner in block):
+            if word.startswith("</virtualhost") and any(
+                re.match(r"sslengine\s+on\b", inner) for inner in block
+            ):
                 lines.append(f"    {self.line}\n")
             lines.append(one)
         return "".join(lines)
 
-    def want(self):
+    def desired(self):
         return {"state": "as wanted"}
 
-    def refuse(self, seen):
+    def conflict(self, actual):
         if not self.site:
             return None
-        if seen["enabled"] == "no":
+        if actual["enabled"] == "no":
             return f"there is no enabled site {self.site}; a2ensite it, or leave apache.site empty for a site of its own"
-        text = seen["files"][seen["enabled"]][1]
+        text = actual["files"][actual["enabled"]][1]
         if self.within(text) == self.without(text):
-            return f"{seen['enabled']} has no virtual host with SSLEngine on; passwords would go in the clear"
+            return f"{actual['enabled']} has no virtual host with SSLEngine on; passwords would go in the clear"
         return None
 
-    def apply(self, seen):
+    def apply(self, actual):
         steps = []
-        for path, (stat, text) in seen["files"].items():
-            new = self.within(text) if path in seen["wanted"] else self.without(text)
+        for path, (stat, text) in actual["files"].items():
+            new = self.within(text) if path in actual["wanted"] else self.without(text)
             if new != text:
                 about = stat_fields(stat)
-                file = File(path, new, about["owner"], about["group"], about["mode"], check=CONFIGTEST)
+                file = File(
+                    path, new, about["owner"], about["group"], about["mode"], check=CONFIGTEST
+                )
                 steps.append(sh("(\n{}\n)", Shell(file.apply({}))))
         return "\n".join(steps)
 
@@ -241,11 +259,11 @@ class ApacheOff(Resource):
         *others, state = output.split("\n")[:-1]
         return {"state": "off" if state == "off" or others else "on"}
 
-    def want(self):
+    def desired(self):
         return {"state": "off"}
 
-    def apply(self, seen):
+    def apply(self, actual):
         return "systemctl disable -q --now apache2"
 
-    def settles(self, seen):
+    def supersedes(self, actual):
         return (Service("apache2").reload.name,)

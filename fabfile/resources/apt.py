@@ -11,7 +11,7 @@ CLEAN = "rm -f /etc/apt/apt.conf.d/*.ucf-old /etc/apt/apt.conf.d/*.ucf-dist"  # 
 
 
 @dataclass(frozen=True)
-class Upgraded(Resource):
+class PackagesUpgraded(Resource):
     """Every package is as new as its release has it, what nobody needs is gone; held packages stay as they are.
 
     The lists of packages are fetched anew where they are older than *fresh* seconds.
@@ -20,7 +20,7 @@ class Upgraded(Resource):
     lock_timeout: int = 300
     fresh: int = 3600
 
-    changes_unseen = slow = True
+    needs_reprobe = slow = True
     progress = Package.progress
 
     undo = "apt-get install NAME=VERSION, with the versions of /var/log/apt/history.log"
@@ -44,15 +44,26 @@ class Upgraded(Resource):
 
     def parse(self, output):
         state, *lines = output.splitlines()
-        found = {kind: [line.split(" ", 1)[1] for line in lines if line.startswith(f"{kind} ")] for kind in KINDS}
-        seen = {kind: " ".join(found[kind]) for kind in KINDS if kind != "held"} | {"lists": state}
-        return seen | ({"warning": f"held as they are: {' '.join(found['held'])}"} if found["held"] else {})
+        found = {
+            kind: [line.split(" ", 1)[1] for line in lines if line.startswith(f"{kind} ")]
+            for kind in KINDS
+        }
+        actual = {kind: " ".join(found[kind]) for kind in KINDS if kind != "held"} | {
+            "lists": state
+        }
+        return actual | (
+            {"warning": f"held as they are: {' '.join(found['held'])}"} if found["held"] else {}
+        )
 
-    def want(self):
+    def desired(self):
         return {"lists": "fresh", "upgrade": "", "remove": "", "left": ""}
 
-    def apply(self, seen):
-        steps = ["apt update", "touch /var/lib/apt/lists/partial", "apt -o APT::Status-Fd=1 --yes upgrade"]
+    def apply(self, actual):
+        steps = [
+            "apt update",
+            "touch /var/lib/apt/lists/partial",
+            "apt -o APT::Status-Fd=1 --yes upgrade",
+        ]
         steps += ["apt -o APT::Status-Fd=1 --yes dist-upgrade", "apt --yes autoremove", CLEAN]
         return as_unit("remote-jupyter-apt", apt_script(self.lock_timeout, "\n".join(steps)))
 
@@ -75,7 +86,7 @@ class NewRelease(Resource):
 
     lock_timeout: int = 300
 
-    changes_unseen = slow = True
+    needs_reprobe = slow = True
     progress = Package.progress
 
     undo = "there is none; make a copy of the server before"
@@ -102,11 +113,11 @@ class NewRelease(Resource):
         name, *more = output.split()
         return {"name": name, "next": NEXT.get(name) or " ".join(more)}
 
-    def want(self):
+    def desired(self):
         return {"next": ""}
 
-    def apply(self, seen):
-        if seen["next"] == "newer":
+    def apply(self, actual):
+        if actual["next"] == "newer":
             # It begins with a system that is up to date only. This view of it answers that changed configuration files stay.
             ubuntus = "apt update\napt --yes dist-upgrade\ndo-release-upgrade -f DistUpgradeViewNonInteractive"
             return as_unit("remote-jupyter-release", apt_script(self.lock_timeout, ubuntus))
@@ -137,5 +148,6 @@ class NewRelease(Resource):
 
 # A script of sed: each suite of a release becomes that of the next one, comments left alone.
 NAMES_OF_THE_NEXT = "; ".join(
-    rf"/^[[:space:]]*#/! s/\b{one}(-updates|-security|-backports)?\b/{two}\1/g" for one, two in NEXT.items()
+    rf"/^[[:space:]]*#/! s/\b{one}(-updates|-security|-backports)?\b/{two}\1/g"
+    for one, two in NEXT.items()
 )

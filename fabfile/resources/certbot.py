@@ -23,7 +23,7 @@ class AcmeCertificate(Resource):
     """certbot's certificate *lineage* for *names* from the ACME *server*, which asks for files of *webroot* on port 80.
 
     certbot's own timer renews it. Before it is asked for, each address of each name must lead here, asked from this machine
-    (see `ChallengeProbe`), and where a *staging* server is given the same is rehearsed there. After *tries* that failed
+    (see `ChallengeProbe`), and where a *staging* server is given the same is rehearsed there. After *max_attempts* that failed
     within an hour no further one is made. With *fallback*, failing is a warning.
     """
 
@@ -33,11 +33,13 @@ class AcmeCertificate(Resource):
     email: str = ""
     staging: str = ""
     webroot: str = "/var/www/html"
-    tries: int = 3
+    max_attempts: int = 3
     fallback: bool = False
     nonce: str = field(default_factory=lambda: secrets.token_hex(16), compare=False, repr=False)
 
-    TRIES: ClassVar[str] = "/var/lib/remote-jupyter/acme-tries"  # the time of each that has not succeeded, one a line
+    TRIES: ClassVar[str] = (
+        "/var/lib/remote-jupyter/acme-tries"  # the time of each that has not succeeded, one a line
+    )
     slow = True
 
     undo = "delete-cert"
@@ -89,43 +91,62 @@ class AcmeCertificate(Resource):
         about, tries, found = output.split("\0")
         now, _, about = about.partition("\n")
         told = dict(re.findall(r"^(serial|server|notBefore|notAfter)=(.*)$", about, re.M))
-        seen = {"names": None, "server": told.get("server"), "lasts": None, "serial": told.get("serial", "")}
+        actual = {
+            "names": None,
+            "server": told.get("server"),
+            "lasts": None,
+            "serial": told.get("serial", ""),
+        }
         if "notAfter" in told:
             named = {normal(name) for name in re.findall(r"(?:DNS|IP Address):([^,\s]+)", about)}
-            seen["names"] = " ".join(sorted(named))
-            begin, end = (ssl.cert_time_to_seconds(told[name]) for name in ("notBefore", "notAfter"))
+            actual["names"] = " ".join(sorted(named))
+            begin, end = (
+                ssl.cert_time_to_seconds(told[name]) for name in ("notBefore", "notAfter")
+            )
             # certbot renews when a third is left; later than this, nobody has.
-            seen["lasts"] = "long enough" if end - int(now) > (end - begin) / 5 else f"until {told['notAfter']}"
-        if self.differs(seen) and found:
-            seen["problem"] = self.problem(int(now), [int(line) for line in tries.split()], found)
-        return seen
+            actual["lasts"] = (
+                "long enough" if end - int(now) > (end - begin) / 5 else f"until {told['notAfter']}"
+            )
+        if self.changed(actual) and found:
+            actual["problem"] = self.problem(int(now), [int(line) for line in tries.split()], found)
+        return actual
 
-    def want(self):
-        return {"names": " ".join(sorted(map(normal, self.names))), "server": self.server, "lasts": "long enough"}
+    def desired(self):
+        return {
+            "names": " ".join(sorted(map(normal, self.names))),
+            "server": self.server,
+            "lasts": "long enough",
+        }
 
     def problem(self, now, tries, found):
         """Return what keeps the server from being asked now, or an empty text."""
-        if len(tries) >= self.tries:
-            wait = -(-(tries[-self.tries] + HOUR - now) // 60)
+        if len(tries) >= self.max_attempts:
+            wait = -(-(tries[-self.max_attempts] + HOUR - now) // 60)
             return (
-                f"{len(tries)} of {self.tries} tries within an hour have failed, and the issuer counts them too; "
-                f"the next can be made in {wait} minutes, or at once with a higher tls.tries"
+                f"{len(tries)} of {self.max_attempts} tries within an hour have failed, and the issuer counts them too; "
+                f"the next can be made in {wait} minutes, or at once with a higher tls.max_attempts"
             )
         told = [line.split() for line in found.splitlines()]
         own = {address for kind, address in told if kind == "own"}
         for name in self.names:
             by_server = [address for other, address in told if other == name]
-            if problem := astray(name, by_server, own, self.challenge.removeprefix(self.webroot), self.nonce):
+            if problem := astray(
+                name, by_server, own, self.challenge.removeprefix(self.webroot), self.nonce
+            ):
                 return problem
         return ""
 
-    def refuse(self, seen):
-        return f"{seen['problem']} (no try was spent)" if seen.get("problem") and not self.fallback else None
+    def conflict(self, actual):
+        return (
+            f"{actual['problem']} (no try was spent)"
+            if actual.get("problem") and not self.fallback
+            else None
+        )
 
-    def apply(self, seen):
-        if seen.get("problem"):
-            return sh("printf '%s%s (no try was spent)\\n' {} {}", GAVE_UP, seen["problem"])
-        script = as_unit("remote-jupyter-certbot", self.get(seen["serial"]))
+    def apply(self, actual):
+        if actual.get("problem"):
+            return sh("printf '%s%s (no try was spent)\\n' {} {}", GAVE_UP, actual["problem"])
+        script = as_unit("remote-jupyter-certbot", self.get(actual["serial"]))
         if not self.fallback:
             return script
         return sh(
@@ -140,8 +161,22 @@ class AcmeCertificate(Resource):
 
     def get(self, serial, rehearse=True):
         """Return the unit's script that gets a certificate, unless the one that is there has no more this *serial* number."""
-        ask = ["certbot", "certonly", "-n", "--agree-tos", "--cert-name", self.lineage, "--webroot", "-w", self.webroot]
-        ask += ["-m", self.email, "--no-eff-email"] if self.email else ["--register-unsafely-without-email"]
+        ask = [
+            "certbot",
+            "certonly",
+            "-n",
+            "--agree-tos",
+            "--cert-name",
+            self.lineage,
+            "--webroot",
+            "-w",
+            self.webroot,
+        ]
+        ask += (
+            ["-m", self.email, "--no-eff-email"]
+            if self.email
+            else ["--register-unsafely-without-email"]
+        )
         ask += [word for name in self.names for word in ("-d", name)]
         rehearsal = sh(
             """
@@ -166,7 +201,7 @@ class AcmeCertificate(Resource):
             date +%s >>"$tries"
             patiently {} {} --force-renewal --renew-with-new-domains || {
                 if grep -q 'Another instance of Certbot' "$said"; then sed -i '$d' "$tries"; exit 1; fi
-                echo "try $({} | wc -l) of {} within an hour failed; further ones are not made then (tls.tries)"
+                echo "try $({} | wc -l) of {} within an hour failed; further ones are not made then (tls.max_attempts)"
                 exit 1
             }
             rm -f "$tries"
@@ -178,14 +213,14 @@ class AcmeCertificate(Resource):
             self.server,
             words(ask),
             self.recent,
-            self.tries,
+            self.max_attempts,
         )
 
-    def diff(self, seen):
+    def diff(self, actual):
         # Which server it was matters only where there is a certificate.
-        return super().diff(seen).replace("names: None\n", "")
+        return super().diff(actual).replace("names: None\n", "")
 
-    def fell_short(self, output):
+    def shortfall(self, output):
         at = output.rfind(GAVE_UP)
         return output[at:].strip() if at >= 0 else ""
 
@@ -224,7 +259,7 @@ class ChallengeProbe(Resource):
 
     certificate: AcmeCertificate
 
-    changes_unseen = True  # with the file in place, this machine can ask
+    needs_reprobe = True  # with the file in place, this machine can ask
 
     undo = "rm {0.certificate.challenge}"
 
@@ -245,13 +280,13 @@ class ChallengeProbe(Resource):
 
     def parse(self, output):
         nonce, about, tries, _ = output.split("\0")
-        due = self.certificate.differs(self.certificate.parse(f"{about}\0{tries}\0"))
+        due = self.certificate.changed(self.certificate.parse(f"{about}\0{tries}\0"))
         return {"file": "there" if not due or nonce.strip() == self.certificate.nonce else "absent"}
 
-    def want(self):
+    def desired(self):
         return {"file": "there"}
 
-    def apply(self, seen):
+    def apply(self, actual):
         path, kept = self.certificate.challenge, AcmeCertificate.TRIES
         folders = words(one.rpartition("/")[0] for one in (path, kept))
         return sh("umask 022\nmkdir -p {}\necho {} >{}", folders, self.certificate.nonce, path)
@@ -262,7 +297,9 @@ class RenewedCertificate(Resource):
     """The *certificate*, renewed by this run, whether it is time for that or not."""
 
     certificate: AcmeCertificate
-    first: list = field(default_factory=list, compare=False, repr=False)  # its serial number, before and after
+    first: list = field(
+        default_factory=list, compare=False, repr=False
+    )  # its serial number, before and after
 
     slow = True
 
@@ -276,20 +313,25 @@ class RenewedCertificate(Resource):
         return AcmeCertificate.probe(self.certificate)
 
     def parse(self, output):
-        seen = self.certificate.parse(output.rpartition("\0")[0] + "\0")
-        self.first.append(seen["serial"])
+        actual = self.certificate.parse(output.rpartition("\0")[0] + "\0")
+        self.first.append(actual["serial"])
         tries = len(output.split("\0")[1].split())
-        return {"serial": "a new one" if seen["serial"] != self.first[0] else seen["serial"], "tries": tries}
+        return {
+            "serial": "a new one" if actual["serial"] != self.first[0] else actual["serial"],
+            "tries": tries,
+        }
 
-    def want(self):
+    def desired(self):
         return {"serial": "a new one"}
 
-    def refuse(self, seen):
-        if not seen["serial"]:
+    def conflict(self, actual):
+        if not actual["serial"]:
             return "there is no certificate that could be renewed; get one first: issue-cert --issuer letsencrypt"
-        if seen["tries"] >= self.certificate.tries:
-            return f"{seen['tries']} of {self.certificate.tries} tries within an hour have failed; wait, or raise tls.tries"
+        if actual["tries"] >= self.certificate.max_attempts:
+            return f"{actual['tries']} of {self.certificate.max_attempts} tries within an hour have failed; wait, or raise tls.max_attempts"
         return None
 
-    def apply(self, seen):
-        return as_unit("remote-jupyter-certbot", self.certificate.get(seen["serial"], rehearse=False))
+    def apply(self, actual):
+        return as_unit(
+            "remote-jupyter-certbot", self.certificate.get(actual["serial"], rehearse=False)
+        )

@@ -69,7 +69,7 @@ class CondaPrefix(Resource):
     memory: int = 0
     glibc: str = ""
 
-    changes_unseen = slow = True
+    needs_reprobe = slow = True
 
     undo = "remove-anaconda"
 
@@ -101,52 +101,65 @@ class CondaPrefix(Resource):
 
     def parse(self, output):
         lines = output.splitlines()
-        seen = dict(line.split(" ", 1) for line in lines if re.match("(state|running|free|noexec|memory|glibc|machine) ", line))
-        state = seen.pop("state")
-        for name, pattern in (("disk", r'size_kb="*(\d+)'), ("needs glibc", r">=([\d.]+)"), ("platform", r"PLAT: *(\S+)")):
+        actual = dict(
+            line.split(" ", 1)
+            for line in lines
+            if re.match("(state|running|free|noexec|memory|glibc|machine) ", line)
+        )
+        state = actual.pop("state")
+        for name, pattern in (
+            ("disk", r'size_kb="*(\d+)'),
+            ("needs glibc", r">=([\d.]+)"),
+            ("platform", r"PLAT: *(\S+)"),
+        ):
             if found := re.search(pattern, output):
-                seen[name] = found[1].rstrip(".")
-        return seen | {"owner": None if state in ("absent", "unfinished", "empty") else state, "state": state}
+                actual[name] = found[1].rstrip(".")
+        return actual | {
+            "owner": None if state in ("absent", "unfinished", "empty") else state,
+            "state": state,
+        }
 
-    def want(self):
+    def desired(self):
         return {"owner": self.user}
 
-    def diff(self, seen):
-        how = f"{self.name}, {'made anew' if seen['state'] == 'unfinished' else 'new'}"
-        if need := self.needed(seen):
+    def diff(self, actual):
+        how = f"{self.name}, {'made anew' if actual['state'] == 'unfinished' else 'new'}"
+        if need := self.needed(actual):
             how += f", for which {need} MiB must be free"
-        return super().diff(seen).replace("+owner: ", f"+installation: {how}\n+owner: ")
+        return super().diff(actual).replace("+owner: ", f"+installation: {how}\n+owner: ")
 
-    def refuse(self, seen):
-        if seen["owner"] == self.user:
+    def conflict(self, actual):
+        if actual["owner"] == self.user:
             return None
-        if seen["owner"]:
-            of = "" if " " in seen["owner"] else "a conda of "
-            return f"there is {of}{seen['owner']}, which is left alone; move it away, or set python.prefix"
-        return None if "running" in seen else self.unfit(seen)
+        if actual["owner"]:
+            of = "" if " " in actual["owner"] else "a conda of "
+            return f"there is {of}{actual['owner']}, which is left alone; move it away, or set python.prefix"
+        return None if "running" in actual else self.unfit(actual)
 
-    def needed(self, seen):
+    def needed(self, actual):
         """Return how much disk it needs, in MiB; 0 where nobody has said so."""
-        return int(seen["disk"]) // 1024 + 100 if "disk" in seen else self.disk
+        return int(actual["disk"]) // 1024 + 100 if "disk" in actual else self.disk
 
-    def unfit(self, seen):
+    def unfit(self, actual):
         """Return why it would not fit on this server, and what to do; or None."""
-        free, need = int(seen["free"]) // 1024, self.needed(seen)
+        free, need = int(actual["free"]) // 1024, self.needed(actual)
         if free < need:
             return f"{free} MiB are free for {self.path}, and {need} MiB are needed: make room, or set python.prefix"
-        if "noexec" in seen:
-            return f"nothing can be run below {seen['noexec']}, which is mounted noexec; set python.prefix"
-        if (memory := int(seen["memory"]) // 1024) < self.memory:
+        if "noexec" in actual:
+            return f"nothing can be run below {actual['noexec']}, which is mounted noexec; set python.prefix"
+        if (memory := int(actual["memory"]) // 1024) < self.memory:
             return f"{memory} MiB of memory and swap, and {self.memory} MiB are needed: take a larger server or add swap"
-        glibc = seen.get("needs glibc") or self.glibc
-        if glibc and "glibc" in seen and numbers(seen["glibc"]) < numbers(glibc):
-            return f"glibc {seen['glibc']} is too old for {self.name}, which needs {glibc}; use a newer release, or miniforge"
-        machine = {"linux-64": "x86_64", "linux-aarch64": "aarch64"}.get(seen.get("platform", ""), seen.get("platform"))
-        if machine and machine != seen["machine"]:
-            return f"this installer is for {machine}, and the server is {seen['machine']}; see python.url"
+        glibc = actual.get("needs glibc") or self.glibc
+        if glibc and "glibc" in actual and numbers(actual["glibc"]) < numbers(glibc):
+            return f"glibc {actual['glibc']} is too old for {self.name}, which needs {glibc}; use a newer release, or miniforge"
+        machine = {"linux-64": "x86_64", "linux-aarch64": "aarch64"}.get(
+            actual.get("platform", ""), actual.get("platform")
+        )
+        if machine and machine != actual["machine"]:
+            return f"this installer is for {machine}, and the server is {actual['machine']}; see python.url"
         return None
 
-    def apply(self, seen):
+    def apply(self, actual):
         # A unit that a run before this one started may be at work: what is there is looked at only when that has ended.
         # The installer takes no folder that is there, not even an empty one.
         script = sh(
@@ -184,7 +197,13 @@ class CondaPrefix(Resource):
             ( {} ) || exit
             rm -rf {}
             """,
-            *(RECORDS, record(self.path), self.user, record(self.path), Directory(self.path, self.user).apply({})),
+            *(
+                RECORDS,
+                record(self.path),
+                self.user,
+                record(self.path),
+                Directory(self.path, self.user).apply({}),
+            ),
             *(as_unit(UNIT, script, self.user), CACHE),
         )
 
@@ -224,26 +243,28 @@ class CondaRemoved(Resource):
         )
 
     def parse(self, output):
-        seen = dict(line.split(" ", 1) for line in output.splitlines())
-        what = [name for name in ("there", "record", "block", "listed") if name in seen]
-        return seen | {"left": ", ".join(what) if "record" in seen else None}
+        actual = dict(line.split(" ", 1) for line in output.splitlines())
+        what = [name for name in ("there", "record", "block", "listed") if name in actual]
+        return actual | {"left": ", ".join(what) if "record" in actual else None}
 
-    def want(self):
+    def desired(self):
         return {"left": None}
 
-    def refuse(self, seen):
-        if "there" in seen and "record" not in seen:
+    def conflict(self, actual):
+        if "there" in actual and "record" not in actual:
             return "this was not installed by us, and is left alone; remove it yourself"
-        if seen.get("there", self.user) != self.user:
-            return f"there is {seen['there']} now, which is left alone"
+        if actual.get("there", self.user) != self.user:
+            return f"there is {actual['there']} now, which is left alone"
         return None
 
-    def diff(self, seen):
-        if not seen["left"]:
+    def diff(self, actual):
+        if not actual["left"]:
             return ""
-        return f"-{self.path}" + (f"\n-the block of conda init in {seen['block']}" if "block" in seen else "")
+        return f"-{self.path}" + (
+            f"\n-the block of conda init in {actual['block']}" if "block" in actual else ""
+        )
 
-    def apply(self, seen):
+    def apply(self, actual):
         script = sh(
             """
             p={}
@@ -274,7 +295,15 @@ class CondaRemoved(Resource):
         )
         return sh(
             "{}\n( {} ) || exit\nrm -rf {} {}; rmdir -p {} 2>/dev/null || :\n[ ! -d {} ] || rmdir {}",
-            *(stop, as_unit(UNIT, script, self.user), CACHE, record(self.path), RECORDS, self.path, self.path),
+            *(
+                stop,
+                as_unit(UNIT, script, self.user),
+                CACHE,
+                record(self.path),
+                RECORDS,
+                self.path,
+                self.path,
+            ),
         )
 
 

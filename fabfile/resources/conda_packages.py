@@ -23,7 +23,7 @@ class CondaPackages(Resource):
     user: str
     packages: tuple[str, ...]
 
-    changes_unseen = slow = True
+    needs_reprobe = slow = True
 
     undo = "{0.path}/bin/conda remove {1}"
 
@@ -42,12 +42,15 @@ class CondaPackages(Resource):
         )
 
     def parse(self, output):
-        return installed(self.packages, RECORD.findall(output) + re.findall(r"conda-meta/(.+)-([^-/]+)-[^-/]+\.json", output))
+        return installed(
+            self.packages,
+            RECORD.findall(output) + re.findall(r"conda-meta/(.+)-([^-/]+)-[^-/]+\.json", output),
+        )
 
-    def want(self):
+    def desired(self):
         return dict.fromkeys(self.packages, "installed")
 
-    def apply(self, seen):
+    def apply(self, actual):
         script = sh(
             """
             p={} said=$(mktemp); trap 'rm -f "$said"' EXIT
@@ -58,7 +61,7 @@ class CondaPackages(Resource):
             ! grep -q CondaToS "$said" || echo 'accept them for conda by python.accept_terms: true, or use miniforge' >&2
             exit $s
             """,
-            *(self.path, PROXIES, words(map(specification, self.differs(seen)))),
+            *(self.path, PROXIES, words(map(specification, self.changed(actual)))),
         )
         return as_unit(UNIT, script, self.user)
 
@@ -84,7 +87,7 @@ class CondaUpdates(Resource):
     packages: tuple[str, ...]
     agreement: Agreement | None = None
 
-    changes_unseen = slow = True
+    needs_reprobe = slow = True
 
     undo = "{0.path}/bin/conda install --revision N, which conda list --revisions names"
 
@@ -117,24 +120,38 @@ class CondaUpdates(Resource):
         begin = re.search("^{", output, re.MULTILINE)
         answer, _ = json.JSONDecoder().raw_decode(output, begin.start() if begin else 0)
         if "error" in answer or not answer.get("success", True):
-            return {"updates": None, "error": str(answer.get("error", "it did not say why")).strip()}
+            return {
+                "updates": None,
+                "error": str(answer.get("error", "it did not say why")).strip(),
+            }
         actions = answer.get("actions") or {}
         old = {one["name"]: one["version"] for one in actions.get("UNLINK", ())}
-        moves = [f"{one['name']} {old.get(one['name'], 'new')} -> {one['version']}" for one in actions.get("LINK", ())]
+        moves = [
+            f"{one['name']} {old.get(one['name'], 'new')} -> {one['version']}"
+            for one in actions.get("LINK", ())
+        ]
         return {"updates": ", ".join(moves)}
 
-    def want(self):
+    def desired(self):
         return {"updates": ""}
 
-    def refuse(self, seen):
-        return f"conda cannot tell what is new: {seen['error']}" if "error" in seen else None
+    def conflict(self, actual):
+        return f"conda cannot tell what is new: {actual['error']}" if "error" in actual else None
 
-    def diff(self, seen):
-        moves = seen["updates"].split(", ") if seen["updates"] else ["what conda cannot tell"] if "error" in seen else []
+    def diff(self, actual):
+        moves = (
+            actual["updates"].split(", ")
+            if actual["updates"]
+            else ["what conda cannot tell"]
+            if "error" in actual
+            else []
+        )
         return "\n".join(f"+{move}" for move in moves)
 
-    def apply(self, seen):
-        update = sh("{} update --yes -n base {} </dev/null", f"{self.path}/bin/conda", words(self.packages))
+    def apply(self, actual):
+        update = sh(
+            "{} update --yes -n base {} </dev/null", f"{self.path}/bin/conda", words(self.packages)
+        )
         return as_unit(UNIT, PROXIES + update, self.user)
 
 
@@ -165,13 +182,20 @@ class CondaInit(Resource):
         )
 
     def parse(self, output):
-        seen = dict(line.split(" ", 1) for line in output.splitlines())
-        other = seen["state"] if seen["state"].startswith("/") else ""
-        warning = f"the shell of {self.user} knows the conda at {other}, and goes on with that" if other else ""
-        return seen | {"conda init": None if seen["state"] == "absent" else "done", "warning": warning}
+        actual = dict(line.split(" ", 1) for line in output.splitlines())
+        other = actual["state"] if actual["state"].startswith("/") else ""
+        warning = (
+            f"the shell of {self.user} knows the conda at {other}, and goes on with that"
+            if other
+            else ""
+        )
+        return actual | {
+            "conda init": None if actual["state"] == "absent" else "done",
+            "warning": warning,
+        }
 
-    def want(self):
+    def desired(self):
         return {"conda init": "done"}
 
-    def apply(self, seen):
-        return as_unit(UNIT, sh("{} init {}", f"{self.path}/bin/conda", seen["shell"]), self.user)
+    def apply(self, actual):
+        return as_unit(UNIT, sh("{} init {}", f"{self.path}/bin/conda", actual["shell"]), self.user)

@@ -31,8 +31,16 @@ class Agreement:
     def ask(self):
         """Return the answer; it is asked for once, also for many hosts, and only on a terminal."""
         with _lock:
-            if self.asks and not self.given and self.question not in _answers and sys.stdin.isatty():
-                _answers[self.question] = input(f"{self.question} [yes/no] ").strip().lower() in ("y", "yes")
+            if (
+                self.asks
+                and not self.given
+                and self.question not in _answers
+                and sys.stdin.isatty()
+            ):
+                _answers[self.question] = input(f"{self.question} [yes/no] ").strip().lower() in (
+                    "y",
+                    "yes",
+                )
         return self.holds()
 
 
@@ -50,7 +58,7 @@ class Terms(Resource):
     advice: str
     foretells: bool = False
 
-    only_asks = True
+    read_only = True
 
     def probe(self):
         return sh("if {}; then echo needless; else echo needed; fi", self.unless)
@@ -64,11 +72,15 @@ class Terms(Resource):
         """What is missing, and what to do."""
         return f"nothing is downloaded before you accept {self.url}: {self.advice}"
 
-    def want(self):
+    def desired(self):
         return {}
 
-    def refuse(self, seen):
-        return self.why if seen["needed"] and not self.foretells and not self.agreement.ask() else None
+    def conflict(self, actual):
+        return (
+            self.why
+            if actual["needed"] and not self.foretells and not self.agreement.ask()
+            else None
+        )
 
 
 @dataclass(frozen=True)
@@ -103,10 +115,10 @@ class ChannelTerms(Resource):
             at = output.find("{", at)
         return {one: "accepted" if one in accepted else None for one in self.channels}
 
-    def want(self):
+    def desired(self):
         return dict.fromkeys(self.channels, "accepted") if self.agreement.holds() else {}
 
-    def apply(self, seen):
+    def apply(self, actual):
         accept = "{} tos accept --override-channels --channel {}\n"
-        steps = [sh(accept, f"{self.path}/bin/conda", one) for one in self.differs(seen)]
+        steps = [sh(accept, f"{self.path}/bin/conda", one) for one in self.changed(actual)]
         return as_unit(UNIT, PROXIES + "".join(steps), self.user)

@@ -34,7 +34,9 @@ class Distribution:
     @property
     def default(self):
         """The newest version that is known for every machine."""
-        return next(version for version, sums in self.versions.items() if set(sums) == set(MACHINES))
+        return next(
+            version for version, sums in self.versions.items() if set(sums) == set(MACHINES)
+        )
 
 
 DISTRIBUTIONS = {
@@ -47,7 +49,9 @@ DISTRIBUTIONS = {
                 "x86_64": "57b2b48cc5b8665e25fce7011f0389d47c1288288007844b3b1ba482d4f39029",
                 "aarch64": "be13a20f31d82508a061984fa3555369cfd8e4692643721415c19e7dc2e9e0f9",
             },
-            "2025.06-1": {"x86_64": "82976426a2c91fe1453281def386f9ebebd8fdb45dc6c970b54cfef4e9120857"},
+            "2025.06-1": {
+                "x86_64": "82976426a2c91fe1453281def386f9ebebd8fdb45dc6c970b54cfef4e9120857"
+            },
         },
         disk=6000,
         glibc="2.28",
@@ -59,7 +63,9 @@ DISTRIBUTIONS = {
         "~/miniconda3",
         "https://repo.anaconda.com/miniconda/Miniconda3-{version}-Linux-{machine}.sh",
         {
-            "py314_26.7.1-1": {"x86_64": "e8b25b92b262499141c5bd57a98d3c008024185fa951494b9cd9b6d94e72338b"},
+            "py314_26.7.1-1": {
+                "x86_64": "e8b25b92b262499141c5bd57a98d3c008024185fa951494b9cd9b6d94e72338b"
+            },
             "py313_26.5.3-1": {
                 "x86_64": "7358a5961dc6a4941d087281cd70313728fcc68695735e18a337321bc31c7f51",
                 "aarch64": "4eaf1f2d83ede3ad010afa6ad19bef69893ca4667ba5996f51efb3080c08a70d",
@@ -75,7 +81,9 @@ DISTRIBUTIONS = {
         "~/miniforge3",
         "https://github.com/conda-forge/miniforge/releases/download/{version}/Miniforge3-{version}-Linux-{machine}.sh",
         {
-            "26.7.2-0": {"x86_64": "281b0ac7d550802efc81af633225a5e6116d29ae72f3ab4eae7168c3931a4c05"},
+            "26.7.2-0": {
+                "x86_64": "281b0ac7d550802efc81af633225a5e6116d29ae72f3ab4eae7168c3931a4c05"
+            },
             "26.3.2-3": {
                 "x86_64": "848194851a98903134187fbb4ab50efe87b003e0c0f808f97644b7524a62bf2c",
                 "aarch64": "2c113a69297e612b01ca0f320c22a3107a11f2ab9b573d79ac868a175945ce29",
@@ -95,19 +103,29 @@ def sources(name, version="", url="", sha256=""):
     known = DISTRIBUTIONS[name]
     if url:
         if not sha256:
-            raise ValueError("python.sha256: with python.url, this must be the SHA-256 of that file")
+            raise ValueError(
+                "python.sha256: with python.url, this must be the SHA-256 of that file"
+            )
         if not Source(url, sha256).name.endswith(".sh"):
-            raise ValueError(f"python.url: {url} does not end in .sh, and an installer runs under no other name")
+            raise ValueError(
+                f"python.url: {url} does not end in .sh, and an installer runs under no other name"
+            )
         for other in DISTRIBUTIONS.values():
-            theirs = Source(url, sha256).name.startswith(other.title) or "//repo.anaconda.com/" in url
+            theirs = (
+                Source(url, sha256).name.startswith(other.title) or "//repo.anaconda.com/" in url
+            )
             if theirs and other.terms and not known.terms:
-                raise ValueError(f"python.url: {url} is not {known.title}, and has terms; set python.distribution to what it is")
+                raise ValueError(
+                    f"python.url: {url} is not {known.title}, and has terms; set python.distribution to what it is"
+                )
         [machine] = [one for one in MACHINES if one in Source(url, sha256).name] or [""]
         return (Source(url, sha256, machine),)
     version = version or known.default
     if sha256:
         fitting = [one for one in MACHINES if known.versions.get(version, {}).get(one) == sha256]
-        machines = fitting or [one for one in MACHINES if one not in known.versions.get(version, {})]
+        machines = fitting or [
+            one for one in MACHINES if one not in known.versions.get(version, {})
+        ]
         if not machines:
             raise ValueError(f"python.sha256: {known.title} {version} has another SHA-256")
         return tuple(Source(known.url(version, one), sha256, one) for one in machines)
@@ -116,4 +134,7 @@ def sources(name, version="", url="", sha256=""):
             f"python.version: the SHA-256 of {known.title} {version} is not known here; "
             f"give it in python.sha256, or choose {' or '.join(known.versions)}"
         )
-    return tuple(Source(known.url(version, one), checksum, one) for one, checksum in known.versions[version].items())
+    return tuple(
+        Source(known.url(version, one), checksum, one)
+        for one, checksum in known.versions[version].items()
+    )

@@ -31,25 +31,37 @@ class PasswordFile(Resource):
         return sh(File.PROBE, self.path)
 
     def parse(self, output):
-        seen = File(self.path, "").parse(output)
-        stored = (seen.pop("content") or "").strip()
+        actual = File(self.path, "").parse(output)
+        stored = (actual.pop("content") or "").strip()
         if not stored.startswith(f"{self.prefix}$argon2"):
-            seen["password"] = None if not stored else "no argon2 hash"
-        elif self.password and not self.password.matches("argon2", stored.removeprefix(self.prefix)):
-            seen["password"] = "another"
+            actual["password"] = None if not stored else "no argon2 hash"
+        elif self.password and not self.password.matches(
+            "argon2", stored.removeprefix(self.prefix)
+        ):
+            actual["password"] = "another"
         else:
-            seen |= {"password": "set", "stored": Secret(stored)}
-        return seen
+            actual |= {"password": "set", "stored": Secret(stored)}
+        return actual
 
-    def want(self):
+    def desired(self):
         return {"password": "set", "owner": self.owner, "mode": "0600"}
 
-    def refuse(self, seen):
-        return f"there is {seen['foreign']} where a file of ours should be; move it away" if "foreign" in seen else None
+    def conflict(self, actual):
+        return (
+            f"there is {actual['foreign']} where a file of ours should be; move it away"
+            if "foreign" in actual
+            else None
+        )
 
-    def apply(self, seen):
-        content = seen["stored"].reveal() if "stored" in seen else self.prefix + self.chosen().hashed("argon2")
-        return File(self.path, f"{content}\n", self.owner, mode="0600", secret=True).apply({"content": None})
+    def apply(self, actual):
+        content = (
+            actual["stored"].reveal()
+            if "stored" in actual
+            else self.prefix + self.chosen().hashed("argon2")
+        )
+        return File(self.path, f"{content}\n", self.owner, mode="0600", secret=True).apply(
+            {"content": None}
+        )
 
     def chosen(self):
         """Return the password, a new one where none was given."""
@@ -58,7 +70,11 @@ class PasswordFile(Resource):
         return self.password or self.told[-1]
 
     def notice(self):
-        return f"The {self.purpose} is now: {self.told[-1].reveal()}   It is shown only this once." if self.told else None
+        return (
+            f"The {self.purpose} is now: {self.told[-1].reveal()}   It is shown only this once."
+            if self.told
+            else None
+        )
 
 
 RUNTIME = ".local/share/jupyter/runtime"
@@ -91,7 +107,14 @@ def ready(name, user, url, home, wanted):
     # Whoever has Jupyter's password can change its Python, so that is never root's; which one it is, the unit *name* says.
     ask = sh(
         """runuser -u {} -- env "$(systemctl show -P Environment {} | grep -o 'PATH=[^ ]*')" python3 -I -c {} {} {} {}""",
-        *(user, f"{name}.service", READY, url, f"{home}/{RUNTIME}", json.dumps(wanted, sort_keys=True)),
+        *(
+            user,
+            f"{name}.service",
+            READY,
+            url,
+            f"{home}/{RUNTIME}",
+            json.dumps(wanted, sort_keys=True),
+        ),
     )
     return sh("{ why=$({} 2>&1); r=$?; [ $r != 3 ] || s=1; [ $r = 0 ]; }", ask)
 
@@ -125,16 +148,16 @@ class LoadedSettings(Resource):
 
     def parse(self, output):
         notes = [json.loads(text) for text in output.split("\0") if text.strip()]
-        keys = self.want()
-        seen = [{key: note.get(key) for key in keys} for note in notes]
+        keys = self.desired()
+        actual = [{key: note.get(key) for key in keys} for note in notes]
         # One that does not run yet is the service's affair, and is asked when it starts.
-        return keys if not seen or keys in seen else seen[0]
+        return keys if not actual or keys in actual else actual[0]
 
-    def want(self):
+    def desired(self):
         return json.loads(self.wanted)
 
-    def apply(self, seen):
+    def apply(self, actual):
         return self.service.restart.script
 
-    def settles(self, seen):
+    def supersedes(self, actual):
         return (self.service.restart.name,)

@@ -8,7 +8,9 @@ from ..kit.resources.base import CANNOT_KNOW, Resource
 from ..kit.resources.directory import Directory
 from ..kit.resources.unit import as_unit
 
-RECORD = re.compile(r"site-packages/(.+?)-([^-]+)\.dist-info/RECORD")  # what pip writes last of each distribution
+RECORD = re.compile(
+    r"site-packages/(.+?)-([^-]+)\.dist-info/RECORD"
+)  # what pip writes last of each distribution
 
 
 def canonical(name):
@@ -21,12 +23,12 @@ def installed(packages, found):
     from packaging.requirements import Requirement
 
     versions = {canonical(name): version for name, version in found}
-    seen = {}
+    actual = {}
     for package in packages:
         requirement = Requirement(package)
         version = versions.get(canonical(requirement.name))
-        seen[package] = "installed" if version and fits(requirement, version) else version
-    return seen
+        actual[package] = "installed" if version and fits(requirement, version) else version
+    return actual
 
 
 def fits(requirement, version):
@@ -34,7 +36,9 @@ def fits(requirement, version):
     from packaging.version import InvalidVersion
 
     try:
-        return not requirement.specifier or requirement.specifier.contains(version, prereleases=True)
+        return not requirement.specifier or requirement.specifier.contains(
+            version, prereleases=True
+        )
     except InvalidVersion:
         return False
 
@@ -70,15 +74,15 @@ class Venv(Resource):
         state = output.strip()
         return {"owner": None if state in ("absent", "unfinished") else state}
 
-    def want(self):
+    def desired(self):
         return {"owner": self.user}
 
-    def refuse(self, seen):
-        if seen["owner"] in (None, self.user):
+    def conflict(self, actual):
+        if actual["owner"] in (None, self.user):
             return None
-        return f"there is {seen['owner']} and no environment of {self.user}; move it away, or set python.prefix"
+        return f"there is {actual['owner']} and no environment of {self.user}; move it away, or set python.prefix"
 
-    def apply(self, seen):
+    def apply(self, actual):
         # What is there is mended and not cleared: the user may have installed more.
         return sh(
             """
@@ -98,7 +102,7 @@ class PipPackages(Resource):
     user: str
     packages: tuple[str, ...]
 
-    changes_unseen = slow = True
+    needs_reprobe = slow = True
 
     undo = "{0.prefix}/bin/pip uninstall {1}"
 
@@ -118,12 +122,14 @@ class PipPackages(Resource):
     def parse(self, output):
         return installed(self.packages, RECORD.findall(output))
 
-    def want(self):
+    def desired(self):
         return dict.fromkeys(self.packages, "installed")
 
-    def apply(self, seen):
+    def apply(self, actual):
         pip = "{} install --no-input --disable-pip-version-check --progress-bar off {}"
-        return as_unit("remote-jupyter-pip", sh(pip, f"{self.prefix}/bin/pip", words(self.packages)), self.user)
+        return as_unit(
+            "remote-jupyter-pip", sh(pip, f"{self.prefix}/bin/pip", words(self.packages)), self.user
+        )
 
 
 # Of pip's report only this: the rest is long, and holds the index's address, which may have a password in it.
@@ -142,7 +148,7 @@ class PipUpdates(Resource):
     user: str
     packages: tuple[str, ...]
 
-    changes_unseen = slow = True
+    needs_reprobe = slow = True
 
     undo = "{0.prefix}/bin/pip install NAME==VERSION, with the version as it was"
 
@@ -166,9 +172,11 @@ class PipUpdates(Resource):
     def parse(self, output):
         return {"updates": ", ".join(output.splitlines())}
 
-    def want(self):
+    def desired(self):
         return {"updates": ""}
 
-    def apply(self, seen):
+    def apply(self, actual):
         pip = "{} install --upgrade --no-input --disable-pip-version-check --progress-bar off {}"
-        return as_unit("remote-jupyter-pip", sh(pip, f"{self.prefix}/bin/pip", words(self.packages)), self.user)
+        return as_unit(
+            "remote-jupyter-pip", sh(pip, f"{self.prefix}/bin/pip", words(self.packages)), self.user
+        )

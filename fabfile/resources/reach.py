@@ -40,7 +40,11 @@ def asked(name, address, path, text):
     except TimeoutError:
         return "port 80 of {address} ({name}) does not answer from here; open it, here (firewall) and at the provider's"
     except OSError as error:
-        return UNREACHABLE if not isinstance(error, ConnectionError) else "port 80 of {address} ({name}) breaks off"
+        return (
+            UNREACHABLE
+            if not isinstance(error, ConnectionError)
+            else "port 80 of {address} ({name}) breaks off"
+        )
     except http.client.HTTPException:
         return "port 80 of {address} ({name}) does not answer as a web server does; correct the DNS record"
 

@@ -25,18 +25,24 @@ class Renewal(Resource):
 
     def parse(self, output):
         told = output.strip().lower()
-        return {"by timer": self.want()["by timer"] if told == "none" else "no" if told == "false" else "yes"}
+        return {
+            "by timer": self.desired()["by timer"]
+            if told == "none"
+            else "no"
+            if told == "false"
+            else "yes"
+        }
 
-    def want(self):
+    def desired(self):
         return {"by timer": "yes" if self.by_timer else "no"}
 
-    def apply(self, seen):
+    def apply(self, actual):
         off = "" if self.by_timer else r"s/^\[renewalparams\]$/&\nautorenew = False/"
         return sh("sed -i -e '/^autorenew *=/d' -e {} {}", off, self.conf)
 
 
 @dataclass(frozen=True)
-class NoLineage(Resource):
+class CertbotCertAbsent(Resource):
     """certbot has no certificate *name* any more, and renews none."""
 
     name: str
@@ -44,15 +50,19 @@ class NoLineage(Resource):
     undo = "issue-cert --issuer letsencrypt"
 
     def probe(self):
-        return sh("ls -d /etc/letsencrypt/renewal/{}.conf /etc/letsencrypt/live/{} 2>/dev/null; :", self.name, self.name)
+        return sh(
+            "ls -d /etc/letsencrypt/renewal/{}.conf /etc/letsencrypt/live/{} 2>/dev/null; :",
+            self.name,
+            self.name,
+        )
 
     def parse(self, output):
         return {"certificate": "there" if output.strip() else "none"}
 
-    def want(self):
+    def desired(self):
         return {"certificate": "none"}
 
-    def apply(self, seen):
+    def apply(self, actual):
         return sh(
             """
             certbot delete -n --cert-name {} >/dev/null 2>&1 || :

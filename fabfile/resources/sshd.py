@@ -54,19 +54,21 @@ class SshdSettings(Resource):
         )
 
     def parse(self, output):
-        seen = dict(line.split(" ", 1) for line in output.splitlines() if " " in line)
+        actual = dict(line.split(" ", 1) for line in output.splitlines() if " " in line)
         weak = [
             name
             for key, _, patterns in (line.partition(" ") for line in self.weak)
-            for name in seen.get(key, "").split(",")
+            for name in actual.get(key, "").split(",")
             if any(fnmatchcase(name, pattern) for pattern in patterns.split(","))
         ]
-        return seen | {"weak algorithms": " ".join(weak)}
+        return actual | {"weak algorithms": " ".join(weak)}
 
-    def want(self):
-        return dict(setting.split(" ", 1) for setting in self.settings) | ({"weak algorithms": ""} if self.weak else {})
+    def desired(self):
+        return dict(setting.split(" ", 1) for setting in self.settings) | (
+            {"weak algorithms": ""} if self.weak else {}
+        )
 
-    def apply(self, seen):
+    def apply(self, actual):
         # The drop-in comes before this in the plan; what is not in force by then never will be.
         return sh(
             """
@@ -110,37 +112,39 @@ class _Opened(Resource):
         ports, _, rest = output.partition("\0")
         return super().parse(rest) | {"others": tuple(map(int, ports.split()))}
 
-    def differs(self, seen):
-        return super(_Opened, self.filled(seen)).differs(seen)
+    def changed(self, actual):
+        return super(_Opened, self.filled(actual)).changed(actual)
 
-    def diff(self, seen):
-        return super(_Opened, self.filled(seen)).diff(seen)
+    def diff(self, actual):
+        return super(_Opened, self.filled(actual)).diff(actual)
 
-    def apply(self, seen):
-        return super(_Opened, self.filled(seen)).apply(seen)
+    def apply(self, actual):
+        return super(_Opened, self.filled(actual)).apply(actual)
 
-    def filled(self, seen):
+    def filled(self, actual):
         """Return the resource as it is to be on this host."""
         raise NotImplementedError
 
-    def fill(self, text, seen):
+    def fill(self, text, actual):
         """Return *text* with the addresses in it, which are the same whichever Jupyter's settings are used."""
-        ports = sorted({*self.ports, *seen["others"]})
-        return text.replace(OPENED, " ".join(f"localhost:{port} 127.0.0.1:{port}" for port in ports))
+        ports = sorted({*self.ports, *actual["others"]})
+        return text.replace(
+            OPENED, " ".join(f"localhost:{port} 127.0.0.1:{port}" for port in ports)
+        )
 
 
 @dataclass(frozen=True)
 class _DropIn(_Opened, File):
     label = property(lambda self: f"File {self.path}")
 
-    def filled(self, seen):
-        return replace(self, content=self.fill(self.content, seen))
+    def filled(self, actual):
+        return replace(self, content=self.fill(self.content, actual))
 
 
 @dataclass(frozen=True)
 class _InForce(_Opened, SshdSettings):
-    def filled(self, seen):
-        return replace(self, settings=tuple(self.fill(text, seen) for text in self.settings))
+    def filled(self, actual):
+        return replace(self, settings=tuple(self.fill(text, actual) for text in self.settings))
 
 
 @dataclass(frozen=True)
@@ -157,15 +161,19 @@ class KnownHostKey(Resource):
 
     def parse(self, output):
         offered = [line.split()[:2] for line in output.splitlines()]
-        known = {(kind, base64.b64encode(data).decode()) for mark, kind, data in KnownHosts(self.connection).known if not mark}
+        known = {
+            (kind, base64.b64encode(data).decode())
+            for mark, kind, data in KnownHosts(self.connection).known
+            if not mark
+        }
         state = "lacking" if known and not known & set(map(tuple, offered)) else "known"
         return {"state": state, "offered": offered}
 
-    def want(self):
+    def desired(self):
         return {"state": "known"}
 
-    def apply(self, seen):
+    def apply(self, actual):
         # As OpenSSH's UpdateHostKeys does: whose key it is, is known by the connection that we have.
-        for kind, text in seen["offered"]:
+        for kind, text in actual["offered"]:
             KnownHosts(self.connection).record(kind, base64.b64decode(text))
         return ":"

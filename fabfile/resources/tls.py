@@ -62,24 +62,30 @@ class SelfSigned(Resource):
         if lines and lines[0].startswith("foreign "):
             return {"names": None, "wanted": [], "foreign": lines[0].removeprefix("foreign ")}
         if lines == ["another stands in"]:
-            return self.want() | {"wanted": []}
+            return self.desired() | {"wanted": []}
         addresses = [line.removeprefix("address ") for line in lines if line.startswith("address ")]
         wanted = {normal(name) for name in (*self.names, *addresses)}
         if "absent" in lines:
             return {"names": None, "wanted": sorted(wanted)}
         named = {normal(name) for name in re.findall(r"(?:DNS|IP Address):([^,\s]+)", output)}
         public = re.findall("-----BEGIN PUBLIC KEY-----[^-]+", output)
-        told = dict(line.split("=", 1) for line in lines if line.startswith(("subject=", "issuer=")))
+        told = dict(
+            line.split("=", 1) for line in lines if line.startswith(("subject=", "issuer="))
+        )
         return {
             "names": "as wanted" if named == wanted else " ".join(sorted(named)),
-            "issuer": "itself" if told and told["subject"] == told["issuer"] else told.get("issuer"),
-            "lasts": f"more than {RENEW} days" if "Certificate will not expire" in lines else f"{RENEW} days or less",
+            "issuer": "itself"
+            if told and told["subject"] == told["issuer"]
+            else told.get("issuer"),
+            "lasts": f"more than {RENEW} days"
+            if "Certificate will not expire" in lines
+            else f"{RENEW} days or less",
             "key": "fits" if len(public) == 2 and len(set(public)) == 1 else "does not fit",
             "mode": lines[-1].removeprefix("mode "),
             "wanted": sorted(wanted),
         }
 
-    def want(self):
+    def desired(self):
         return {
             "names": "as wanted",
             "issuer": "itself",
@@ -88,17 +94,24 @@ class SelfSigned(Resource):
             "mode": "root:600",
         }
 
-    def refuse(self, seen):
-        if "foreign" in seen:
-            return f"there is {seen['foreign']} where a file of ours should be; move it away, then run this again"
+    def conflict(self, actual):
+        if "foreign" in actual:
+            return f"there is {actual['foreign']} where a file of ours should be; move it away, then run this again"
         return None
 
-    def diff(self, seen):
-        names = " ".join(seen["wanted"])
-        return super().diff(seen).replace("+names: as wanted", f"+names: {names}").replace("names: None\n", "")
+    def diff(self, actual):
+        names = " ".join(actual["wanted"])
+        return (
+            super()
+            .diff(actual)
+            .replace("+names: as wanted", f"+names: {names}")
+            .replace("names: None\n", "")
+        )
 
-    def apply(self, seen):
-        names = ",".join(("IP:" if is_address(name) else "DNS:") + name for name in seen["wanted"])
+    def apply(self, actual):
+        names = ",".join(
+            ("IP:" if is_address(name) else "DNS:") + name for name in actual["wanted"]
+        )
         return sh(
             """
             dir=$(mktemp -d {}); trap 'rm -rf "$dir"' EXIT
@@ -173,20 +186,20 @@ class CertificateCopy(Resource):
         state, _, head = output.strip().partition("\n")
         return {"copy": state, "key": head or None}
 
-    def want(self):
+    def desired(self):
         return {"copy": "same", "key": f"root {self.group} {self.mode.lstrip('0')}"}
 
-    def differs(self, seen):
+    def changed(self, actual):
         # What is to be copied may be made in the same run, and its handler copies it where a copy is there already.
-        fine = seen["copy"] == "nothing to copy" and (seen["key"] or not self.needed)
-        return [] if fine else super().differs(seen)
+        fine = actual["copy"] == "nothing to copy" and (actual["key"] or not self.needed)
+        return [] if fine else super().changed(actual)
 
-    def refuse(self, seen):
-        if seen["copy"] == "foreign":
+    def conflict(self, actual):
+        if actual["copy"] == "foreign":
             return f"there is a symbolic link in {self.path} where a file of ours should be; move it away, then run this again"
         return None
 
-    def apply(self, seen):
+    def apply(self, actual):
         # The two are renamed by one program, as a server may read them at any time.
         return sh(
             """
@@ -221,8 +234,12 @@ class NoCopy(Resource):
     def parse(self, output):
         return {"copy": "there" if output.strip() else "none"}
 
-    def want(self):
+    def desired(self):
         return {"copy": "none"}
 
-    def apply(self, seen):
-        return sh("cd {}\nrm -rf cert.pem key.pem .new.*\ncd /\nrmdir --ignore-fail-on-non-empty {}", self.path, self.path)
+    def apply(self, actual):
+        return sh(
+            "cd {}\nrm -rf cert.pem key.pem .new.*\ncd /\nrmdir --ignore-fail-on-non-empty {}",
+            self.path,
+            self.path,
+        )

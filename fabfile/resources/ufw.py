@@ -21,7 +21,7 @@ RULES = 'grep -h "^### tuple ###" /etc/ufw/user.rules 2>/dev/null; :'
 
 
 @dataclass(frozen=True)
-class Tuple:
+class ParsedRule:
     """A rule as ufw notes it: ``### tuple ### deny tcp 1:100,443 0.0.0.0/0 any 0.0.0.0/0 in``."""
 
     action: str
@@ -42,7 +42,9 @@ class Tuple:
         if self.protocol not in ("tcp", "any"):
             return False
         ranges = [part.partition(":") for part in self.ports.split(",")]
-        return self.ports == "any" or any(int(low) <= port <= int(high or low) for low, _, high in ranges)
+        return self.ports == "any" or any(
+            int(low) <= port <= int(high or low) for low, _, high in ranges
+        )
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,12 @@ class UfwRule(Resource):
 
     undo = "ufw delete allow {0.port}/tcp"
 
-    def way_back(self):
-        return super().way_back() if self.port else "ufw delete allow PORT/tcp, with each port of sshd"
+    def undo_hint(self):
+        return (
+            super().undo_hint()
+            if self.port
+            else "ufw delete allow PORT/tcp, with each port of sshd"
+        )
 
     def probe(self):
         return RULES if self.port else SSH_PORTS + RULES
@@ -66,31 +72,42 @@ class UfwRule(Resource):
     def parse(self, output):
         tuples = output.splitlines()
         ports = [self.port] if self.port else map(int, tuples.pop(0).split())
-        seen = [self.of(port, tuples) for port in ports]
-        lacking = [one for one in seen if one["state"] != "allowed"]
-        return (lacking or seen)[0] | {"lacking": lacking}
+        actual = [self.of(port, tuples) for port in ports]
+        lacking = [one for one in actual if one["state"] != "allowed"]
+        return (lacking or actual)[0] | {"lacking": lacking}
 
     @staticmethod
     def of(port, tuples):
         """Return what the rules *tuples* make of *port*."""
         # Of the rules for everybody, the first that is about this port decides.
-        rules = [rule for rule in map(Tuple.read, tuples) if rule and rule.decides(port)]
-        first = rules[0] if rules else Tuple("not allowed", ports=str(port))
+        rules = [rule for rule in map(ParsedRule.read, tuples) if rule and rule.decides(port)]
+        first = rules[0] if rules else ParsedRule("not allowed", ports=str(port))
         state = "allowed" if first.action in ("allow", "limit") else first.action
-        return {"state": state, "other": first != Tuple(first.action, "tcp", str(port)), "port": port}
+        return {
+            "state": state,
+            "other": first != ParsedRule(first.action, "tcp", str(port)),
+            "port": port,
+        }
 
-    def want(self):
+    def desired(self):
         return {"state": "allowed"}
 
-    def apply(self, seen):
+    def apply(self, actual):
         script = ""
-        for one in seen["lacking"]:
+        for one in actual["lacking"]:
             rule = f"{one['port']}/tcp"
             if not one["other"]:
-                script += sh("ufw allow {} comment {}\n", rule, COMMENT)  # which also turns round a rule that denies just this
+                script += sh(
+                    "ufw allow {} comment {}\n", rule, COMMENT
+                )  # which also turns round a rule that denies just this
             else:
                 # A wider rule of somebody else's stays, but ours comes before it; where ours is now, it is without effect.
-                script += sh("ufw --force delete allow {} || :\nufw prepend allow {} comment {}\n", rule, rule, COMMENT)
+                script += sh(
+                    "ufw --force delete allow {} || :\nufw prepend allow {} comment {}\n",
+                    rule,
+                    rule,
+                    COMMENT,
+                )
         return script
 
 
@@ -117,17 +134,22 @@ class UfwOnly(Resource):
         made = [int(match[1]) for match in map(ours.match, tuples) if match]
         surplus = [port for port in made if port not in (*self.ports, *map(int, ssh.split()))]
         kept = [port for port in surplus if needed.strip() and port in self.shared]
-        seen = {"surplus ports": " ".join(str(port) for port in surplus if port not in kept)}
+        actual = {"surplus ports": " ".join(str(port) for port in surplus if port not in kept)}
         if not kept:
-            return seen
+            return actual
         ports, others = ", ".join(map(str, kept)), ", ".join(needed.split())
-        return seen | {"warning": f"{ports} stay open for what is not ours: {others}; to close one: ufw delete allow PORT/tcp"}
+        return actual | {
+            "warning": f"{ports} stay open for what is not ours: {others}; to close one: ufw delete allow PORT/tcp"
+        }
 
-    def want(self):
+    def desired(self):
         return {"surplus ports": ""}
 
-    def apply(self, seen):
-        return "\n".join(sh("ufw --force delete allow {}", f"{port}/tcp") for port in seen["surplus ports"].split())
+    def apply(self, actual):
+        return "\n".join(
+            sh("ufw --force delete allow {}", f"{port}/tcp")
+            for port in actual["surplus ports"].split()
+        )
 
 
 @dataclass(frozen=True)
@@ -144,16 +166,16 @@ class UfwEnabled(Resource):
         """
 
     def parse(self, output):
-        seen = dict(line.replace('"', "").split("=", 1) for line in output.splitlines())
+        actual = dict(line.replace('"', "").split("=", 1) for line in output.splitlines())
         return {
-            "at boot": seen.get("ENABLED", "no").lower(),
-            "incoming": seen.get("DEFAULT_INPUT_POLICY"),
-            "now": seen["LIVE"],
-            "unit": seen["UNIT"],
+            "at boot": actual.get("ENABLED", "no").lower(),
+            "incoming": actual.get("DEFAULT_INPUT_POLICY"),
+            "now": actual["LIVE"],
+            "unit": actual["UNIT"],
         }
 
-    def want(self):
+    def desired(self):
         return {"at boot": "yes", "incoming": "DROP", "now": "yes", "unit": "enabled"}
 
-    def apply(self, seen):
+    def apply(self, actual):
         return "ufw default deny incoming\nsystemctl enable -q ufw\nufw --force enable"

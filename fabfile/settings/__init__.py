@@ -7,16 +7,13 @@ from fabric import Connection
 from invoke import Exit
 
 from ..kit import secret
-from ..kit.settings import Invalid, Schema
+from ..kit.quote import CONFIG
+from ..kit.settings import InvalidSetting, Schema
 from ..kit.task import BAD_REQUEST
 from ..kit.task import setup as kit_setup
 from .table import RULES
 
-PACKAGE = Path(__file__).resolve().parents[1]
-
-
 # The wheel has it inside the package, the repository beside it.
-CONFIG = next(folder for folder in (PACKAGE / "config", PACKAGE.parent / "config") if (folder / "defaults.yml").exists())
 
 
 schema = Schema("remote_jupyter", CONFIG / "defaults.yml", RULES)
@@ -31,7 +28,7 @@ def settings_for(c, flags=None):
         raise Exit("this is about a server: say which with -H [user@]host", BAD_REQUEST)
     try:
         return schema.load(c, flags)
-    except Invalid as error:
+    except InvalidSetting as error:
         raise Exit(str(error), BAD_REQUEST) from None
 
 

@@ -21,7 +21,9 @@ LINEAGE = "remote-jupyter"
 LIVE = f"/etc/letsencrypt/live/{LINEAGE}"
 
 
-FOR_JUPYTER = "/etc/remote-jupyter/jupyter-tls"  # with `direct` access, what the login user may read
+FOR_JUPYTER = (
+    "/etc/remote-jupyter/jupyter-tls"  # with `direct` access, what the login user may read
+)
 
 
 def pair(c, s):
@@ -35,7 +37,9 @@ def pair(c, s):
         yield File(KEY, key, mode="0600", secret=True, notify=taken_up(s))
         yield File(CERTIFICATE, certificate, notify=taken_up(s))
     elif s.tls.issuer == "letsencrypt":
-        yield SelfSigned(CERTIFICATE, KEY, names(c, s), s.tls.days, f"{LIVE}/fullchain.pem", notify=taken_up(s))
+        yield SelfSigned(
+            CERTIFICATE, KEY, names(c, s), s.tls.days, f"{LIVE}/fullchain.pem", notify=taken_up(s)
+        )
         yield certbots(s)
     else:
         yield SelfSigned(CERTIFICATE, KEY, names(c, s), s.tls.days, notify=taken_up(s))
@@ -49,7 +53,9 @@ def pair(c, s):
 
 def certbots(s):
     """Return the copy of certbot's certificate, where it has one, that is served."""
-    return CertificateCopy(FOLDER, f"{LIVE}/fullchain.pem", f"{LIVE}/privkey.pem", needed=False, notify=taken_up(s))
+    return CertificateCopy(
+        FOLDER, f"{LIVE}/fullchain.pem", f"{LIVE}/privkey.pem", needed=False, notify=taken_up(s)
+    )
 
 
 def for_jupyter(s):
@@ -59,7 +65,11 @@ def for_jupyter(s):
 
 def only_jupyter(s):
     """Return the check that no other user's Jupyter has `direct` access, which is for one on a server."""
-    return Check("owner of Jupyter's key", sh("stat -c %G {} 2>/dev/null; :", FOR_JUPYTER), key_judge(s.user.name))
+    return Check(
+        "owner of Jupyter's key",
+        sh("stat -c %G {} 2>/dev/null; :", FOR_JUPYTER),
+        key_judge(s.user.name),
+    )
 
 
 @cache
@@ -70,7 +80,10 @@ def key_judge(user):
         other = output.strip()
         if other in ("", "UNKNOWN", user):
             return "", ""
-        return f"it is {other}'s Jupyter's; for several on one server: jupyter.access apache, or tunnel, for all of them", ""
+        return (
+            f"it is {other}'s Jupyter's; for several on one server: jupyter.access apache, or tunnel, for all of them",
+            "",
+        )
 
     return judge
 

@@ -43,13 +43,17 @@ def base_url(s):
 
 def by_access(s, access):
     """Return the settings *s* for this access mode, whatever they say: a preset is for one of them."""
-    return SimpleNamespace(**vars(s) | {"jupyter": SimpleNamespace(**vars(s.jupyter) | {"access": access})})
+    return SimpleNamespace(
+        **vars(s) | {"jupyter": SimpleNamespace(**vars(s.jupyter) | {"access": access})}
+    )
 
 
 def open_ports(s):
     """Return the TCP ports that the access mode opens to everybody."""
     challenges = (80,) if s.tls.issuer == "letsencrypt" else ()
-    return {"apache": (80, 443), "direct": (s.jupyter.port, *challenges), "tunnel": ()}[s.jupyter.access]
+    return {"apache": (80, 443), "direct": (s.jupyter.port, *challenges), "tunnel": ()}[
+        s.jupyter.access
+    ]
 
 
 def apache_ports(s):
@@ -58,28 +62,44 @@ def apache_ports(s):
 
 
 def names(c, s):
-    """Return the names under which the server is met: ``tls.domain``, or the host as it was given."""
-    return s.tls.domain or (c.host.lower(),)
+    """Return the names under which the server is met: ``tls.domains``, or the host as it was given."""
+    return s.tls.domains or (c.host.lower(),)
 
 
 def jupyter_service(s):
     """Return Jupyter's service, whose unit file configure-jupyter writes."""
     scheme = "https" if s.jupyter.access == "direct" else "http"
     url = f"{scheme}://127.0.0.1:{s.jupyter.port}{base_url(s)}/api"
-    return Service(s.jupyter.name, ready=ready(s.jupyter.name, s.user.name, url, home(s), to_load(s)), ours=True)
+    return Service(
+        s.jupyter.name,
+        ready=ready(s.jupyter.name, s.user.name, url, home(s), to_load(s)),
+        ours=True,
+    )
 
 
 def to_load(s):
     """Return what the running Jupyter must have loaded, under the names that it uses itself."""
     direct = s.jupyter.access == "direct"
-    where = {"hostname": "localhost" if direct else "127.0.0.1", "port": s.jupyter.port}  # localhost: on every address
-    return where | {"base_url": f"{base_url(s)}/", "root_dir": notebook_dir(s), "token": "", "secure": direct}
+    where = {
+        "hostname": "localhost" if direct else "127.0.0.1",
+        "port": s.jupyter.port,
+    }  # localhost: on every address
+    return where | {
+        "base_url": f"{base_url(s)}/",
+        "root_dir": notebook_dir(s),
+        "token": "",
+        "secure": direct,
+    }
 
 
 def address(c, s):
     """Return the address at which a browser finds Jupyter, or an empty text where only a tunnel leads there."""
     name = in_url(names(c, s)[0])
-    ways = {"apache": f"https://{name}{base_url(s)}/", "direct": f"https://{name}:{s.jupyter.port}{base_url(s)}/", "tunnel": ""}
+    ways = {
+        "apache": f"https://{name}{base_url(s)}/",
+        "direct": f"https://{name}:{s.jupyter.port}{base_url(s)}/",
+        "tunnel": "",
+    }
     return ways[s.jupyter.access]
 
 

@@ -8,7 +8,16 @@ from ..kit.settings import nearest
 
 def boolean(value):
     """A rule: true or false, also as the words that YAML 1.1 and people use."""
-    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    words = {
+        "true": True,
+        "yes": True,
+        "on": True,
+        "1": True,
+        "false": False,
+        "no": False,
+        "off": False,
+        "0": False,
+    }
     if isinstance(value, bool):
         return value
     if str(value).lower() not in words:
@@ -20,7 +29,11 @@ def number(low=0, high=2**31):
     """A rule: a whole number from *low* to *high*."""
 
     def rule(value):
-        if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,10}", str(value)) or not low <= int(value) <= high:
+        if (
+            isinstance(value, bool)
+            or not re.fullmatch(r"-?\d{1,10}", str(value))
+            or not low <= int(value) <= high
+        ):
             raise ValueError(f"a whole number from {low} to {high}")
         return int(value)
 
@@ -68,7 +81,9 @@ def list_of(rule):
         try:
             return tuple(rule(item) for item in items)
         except ValueError as error:
-            raise ValueError(f"{error}{', with commas between several' if isinstance(value, str) else ''}") from None
+            raise ValueError(
+                f"{error}{', with commas between several' if isinstance(value, str) else ''}"
+            ) from None
 
     return whole
 
@@ -76,7 +91,12 @@ def list_of(rule):
 def absolute_path(value):
     """A rule: an absolute path, or one below ``~`` for the login user's home, without ``..``; empty is allowed."""
     value = text()(value)
-    if value and (not re.match(r"(/|~/)[^/]", value) or ".." in value.split("/") or "//" in value or value[-1] in "/ \\"):
+    if value and (
+        not re.match(r"(/|~/)[^/]", value)
+        or ".." in value.split("/")
+        or "//" in value
+        or value[-1] in "/ \\"
+    ):
         raise ValueError("an absolute path, or one that begins with ~/ for the login user's home")
     return value
 
@@ -88,6 +108,8 @@ def host_name(value):
     except ValueError:
         pass
     labels = str(value).rstrip(".").split(".")
-    if len(str(value)) > 253 or not all(re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", label) for label in labels):
+    if len(str(value)) > 253 or not all(
+        re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", label) for label in labels
+    ):
         raise ValueError("a host name such as jupyter.example.org, or an IP address")
     return str(value).rstrip(".").lower()

@@ -4,7 +4,11 @@ import re
 
 from .rules import absolute_path, boolean, host_name, list_of, number, one_of, text
 
-USER = text(r"[a-z_][a-z0-9_-]{0,30}", "a user name: small letters, digits, - and _, not a digit first, at most 31", empty=False)
+USER = text(
+    r"[a-z_][a-z0-9_-]{0,30}",
+    "a user name: small letters, digits, - and _, not a digit first, at most 31",
+    empty=False,
+)
 
 
 PATH = text(
@@ -21,7 +25,11 @@ REQUIREMENT = text(
 )
 
 
-DEVICE = text(r"/dev/[\w./-]+|(char|block)-[\w*.-]+", "a device such as /dev/nvidia0, or char-nvidia* for a kind", empty=False)
+DEVICE = text(
+    r"/dev/[\w./-]+|(char|block)-[\w*.-]+",
+    "a device such as /dev/nvidia0, or char-nvidia* for a kind",
+    empty=False,
+)
 
 
 def user_name(value):
@@ -47,7 +55,10 @@ def keys(value):
 def url(value):
     """A rule: a web address without a password, or nothing; plain HTTP is allowed, as what is fetched is checked by itself."""
     # A password in it would be shown in plans, and in the list of processes.
-    return text(r"https?://[^\s'\"@/]+(/[^\s'\"]*)?", "an address that begins with https://, and holds no password")(value)
+    return text(
+        r"https?://[^\s'\"@/]+(/[^\s'\"]*)?",
+        "an address that begins with https://, and holds no password",
+    )(value)
 
 
 RULES = {
@@ -63,12 +74,14 @@ RULES = {
     "ssh.permit_root_login": one_of("yes", "prohibit-password", "no"),
     "ssh.password_authentication": boolean,
     "ssh.permit_open": list_of(number(1, 65535)),
-    "ssh.undo_after": number(10, 3600),
+    "ssh.rollback_timeout": number(10, 3600),
     "firewall.enabled": boolean,
     "firewall.allow": list_of(number(1, 65535)),
     "apt.lock_timeout": number(0, 3600),
     "python.distribution": one_of("anaconda", "miniconda", "miniforge", "venv"),
-    "python.version": text(r"[A-Za-z0-9][\w.-]*", "a version as it is in the installer's name, such as 2025.12-2"),
+    "python.version": text(
+        r"[A-Za-z0-9][\w.-]*", "a version as it is in the installer's name, such as 2025.12-2"
+    ),
     "python.prefix": plain_path,
     "python.url": url,
     "python.sha256": text(r"[0-9a-f]{64}", "64 hexadecimal digits"),
@@ -81,21 +94,31 @@ RULES = {
     "jupyter.port": number(1024, 65535),
     "jupyter.base_url": PATH,
     "jupyter.notebook_dir": absolute_path,
-    "jupyter.name": text(r"jupyter(-[a-z0-9-]{1,30})?", "jupyter, or jupyter- and a name, such as jupyter-ada", empty=False),
+    "jupyter.name": text(
+        r"jupyter(-[a-z0-9-]{1,30})?",
+        "jupyter, or jupyter- and a name, such as jupyter-ada",
+        empty=False,
+    ),
     "jupyter.runner": one_of("systemd", "tmux"),
     "jupyter.sudo": boolean,
     "jupyter.devices": list_of(DEVICE),
-    "jupyter.memory": text(r"[1-9]\d*[KMGT]|[1-9]\d?%|100%", "a size such as 512M or 4G, or a share such as 80%"),
-    "apache.modules": list_of(text(r"[a-z][a-z0-9_]*", "the name of an Apache module, such as headers", empty=False)),
-    "apache.site": text(r"[\w][\w.-]*(?<!\.conf)", "the name of a site as a2ensite takes it, such as 000-default"),
+    "jupyter.memory": text(
+        r"[1-9]\d*[KMGT]|[1-9]\d?%|100%", "a size such as 512M or 4G, or a share such as 80%"
+    ),
+    "apache.modules": list_of(
+        text(r"[a-z][a-z0-9_]*", "the name of an Apache module, such as headers", empty=False)
+    ),
+    "apache.site": text(
+        r"[\w][\w.-]*(?<!\.conf)", "the name of a site as a2ensite takes it, such as 000-default"
+    ),
     "tls.issuer": one_of("self-signed", "letsencrypt", "own"),
-    "tls.domain": list_of(host_name),
+    "tls.domains": list_of(host_name),
     "tls.email": text(r"[^@\s]+@[^@\s]+", "an e-mail address"),
     "tls.acme_server": url,
     "tls.acme_staging": url,
     "tls.acme_ca": text(),
     "tls.staging": boolean,
-    "tls.tries": number(1, 50),
+    "tls.max_attempts": number(1, 50),
     "tls.fallback": boolean,
     "tls.profile": one_of("intermediate", "modern"),
     "tls.days": number(31, 3650),

@@ -3,8 +3,8 @@
 import re
 from functools import cache
 
+from ..kit.quote import CONFIG
 from ..kit.resources import MARK
-from . import CONFIG
 
 # For TLS 1.2, by Mozilla's intermediate profile.
 CIPHERS = ":".join(
@@ -32,7 +32,13 @@ def environment(folder):
         keep_trailing_newline=True,
         autoescape=False,
     )
-    made.filters |= {"py": repr, "unit": unit_word, "unit_path": unit_path, "in_url": in_url, "regex": re.escape}
+    made.filters |= {
+        "py": repr,
+        "unit": unit_word,
+        "unit_path": unit_path,
+        "in_url": in_url,
+        "regex": re.escape,
+    }
     made.globals["mark"] = MARK
     return made
 

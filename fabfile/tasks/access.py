@@ -13,7 +13,9 @@ from .certificates import HOOK
 def without_apache(s):
     """Yield what takes Jupyter away from Apache."""
     mine = f"{PARTS}/{s.jupyter.name}.inc"
-    found = sh('for f in {}/*.inc; do [ ! -e "$f" ] || [ "$f" = {} ] || echo "$f"; done', PARTS, mine)
+    found = sh(
+        'for f in {}/*.inc; do [ ! -e "$f" ] || [ "$f" = {} ] || echo "$f"; done', PARTS, mine
+    )
     yield Check("other Jupyters", found, others)
     yield ApacheInclude("", f"{PARTS}/*.inc", notify=apache.reload)
     yield Withdrawn(mine, notify=apache.reload)
@@ -35,7 +37,12 @@ def switched_off(path):
 def others(output):
     """Judge whether other Jupyters are behind Apache: all of one server are reached in the same way."""
     names = [line.rpartition("/")[2].removesuffix(".inc") for line in output.splitlines()]
-    return f"{', '.join(names)} would lose it; jupyter.access must be the same for all Jupyters of a server" if names else "", ""
+    return (
+        f"{', '.join(names)} would lose it; jupyter.access must be the same for all Jupyters of a server"
+        if names
+        else "",
+        "",
+    )
 
 
 # What is made only for one access mode, and is gone in the others. The firewall's rules follow from `open_ports`.

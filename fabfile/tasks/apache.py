@@ -15,7 +15,10 @@ from .preflight import ports_are_free
 PARTS = "/etc/apache2/remote-jupyter"  # one file for each Jupyter of the server
 
 
-SITE, TLS = "/etc/apache2/sites-available/jupyter.conf", "/etc/apache2/conf-available/zz-remote-jupyter-tls.conf"
+SITE, TLS = (
+    "/etc/apache2/sites-available/jupyter.conf",
+    "/etc/apache2/conf-available/zz-remote-jupyter-tls.conf",
+)
 
 
 ACME_SITE = "/etc/apache2/sites-available/remote-jupyter-acme.conf"
@@ -37,7 +40,13 @@ def enable_apache_modules(c, s):
         yield ApacheModule(module, notify=apache.reload)
 
 
-@setup(domain="tls.domain", port="jupyter.port", base_url="jupyter.base_url", site="apache.site", name="jupyter.name")
+@setup(
+    domain="tls.domains",
+    port="jupyter.port",
+    base_url="jupyter.base_url",
+    site="apache.site",
+    name="jupyter.name",
+)
 def configure_apache(c, s):
     """Serve Jupyter with TLS and websockets.
 
@@ -51,7 +60,11 @@ def configure_apache(c, s):
         port=s.jupyter.port,
         hosts=hosts_pattern(mine) if s.apache.site else "",
     )
-    yield Check(f"path {base_url(s) or '/'}", sh(OTHER_PATHS, PARTS, f"{PARTS}/{s.jupyter.name}.inc"), path_judge(base_url(s)))
+    yield Check(
+        f"path {base_url(s) or '/'}",
+        sh(OTHER_PATHS, PARTS, f"{PARTS}/{s.jupyter.name}.inc"),
+        path_judge(base_url(s)),
+    )
     yield from enable_apache_modules.body(c, s)
     yield Directory(PARTS)
     yield File(f"{PARTS}/{s.jupyter.name}.inc", part, check=CONFIGTEST, notify=apache.reload)
@@ -62,7 +75,9 @@ def configure_apache(c, s):
     yield File(TLS, render("apache-tls.conf.j2"), notify=apache.reload)
     yield ApacheConf("zz-remote-jupyter-tls", notify=apache.reload)
     own = {"names": mine, "hosts": hosts_pattern(mine), "parts": f"{PARTS}/*.inc"}
-    site = render("apache-site.conf.j2", **own, certificate=CERTIFICATE, key=KEY, profile=s.tls.profile)
+    site = render(
+        "apache-site.conf.j2", **own, certificate=CERTIFICATE, key=KEY, profile=s.tls.profile
+    )
     yield File(SITE, site, check=CONFIGTEST, notify=apache.reload)
     yield ApacheSite("jupyter", notify=apache.reload)
     yield ServedCertificate(mine[0], CERTIFICATE)
@@ -96,9 +111,14 @@ def path_judge(base):
     def judge(output):
         for line in output.splitlines():
             other, _, file = line.partition(" ")
-            if f"{base}/".startswith(f"{other.rstrip('/')}/") or f"{other.rstrip('/')}/".startswith(f"{base}/"):
+            if f"{base}/".startswith(f"{other.rstrip('/')}/") or f"{other.rstrip('/')}/".startswith(
+                f"{base}/"
+            ):
                 name = file.rpartition("/")[2].removesuffix(".inc")
-                return f"the Jupyter {name} has {other}; give this one a path beside it: jupyter.base_url", ""
+                return (
+                    f"the Jupyter {name} has {other}; give this one a path beside it: jupyter.base_url",
+                    "",
+                )
         return "", ""
 
     return judge

@@ -9,7 +9,7 @@ from textwrap import dedent
 from fabric import task
 from invoke import Exit
 
-from ..kit.errors import Problem
+from ..kit.errors import RemoteError
 from ..kit.plan import Flush
 from ..kit.quote import Shell, sh
 from ..kit.report import say
@@ -17,7 +17,14 @@ from ..kit.resources import Check, Directory, File, Handler, Package, Service
 from ..kit.resources.check import clock
 from ..kit.shell import shell_of
 from ..local.certificate import names_of
-from ..resources import AcmeCertificate, ChallengeProbe, NoLineage, Renewal, RenewedCertificate, SelfSigned
+from ..resources import (
+    AcmeCertificate,
+    CertbotCertAbsent,
+    ChallengeProbe,
+    Renewal,
+    RenewedCertificate,
+    SelfSigned,
+)
 from ..resources.tls import is_address
 from ..settings import schema, settings_for, setup
 from ..settings.certificate import CERTIFICATE, FOLDER, KEY, LINEAGE, LIVE, certbots, pair, taken_up
@@ -31,10 +38,18 @@ HOOK = "/etc/letsencrypt/renewal-hooks/deploy/50-remote-jupyter"
 TRUSTED = "/usr/local/share/ca-certificates/remote-jupyter-acme.crt"
 
 
-ACME = dict(issuer="tls.issuer", domain="tls.domain", email="tls.email", staging="tls.staging", server="tls.acme_server")
+ACME = dict(
+    issuer="tls.issuer",
+    domain="tls.domains",
+    email="tls.email",
+    staging="tls.staging",
+    server="tls.acme_server",
+)
 
 
-@setup(**ACME, days="tls.days", certificate="tls.certificate", key="tls.key", fallback="tls.fallback")
+@setup(
+    **ACME, days="tls.days", certificate="tls.certificate", key="tls.key", fallback="tls.fallback"
+)
 def issue_cert(c, s):
     """Have a certificate for the server's names.
 
@@ -56,12 +71,14 @@ def issue_cert(c, s):
 def renew_cert(c, s):
     """Renew certbot's certificate before it is time."""
     if s.tls.issuer != "letsencrypt":
-        raise ValueError(f"tls.issuer: {s.tls.issuer}: only a certificate of letsencrypt can be renewed; for others: issue-cert")
+        raise ValueError(
+            f"tls.issuer: {s.tls.issuer}: only a certificate of letsencrypt can be renewed; for others: issue-cert"
+        )
     yield from by_certbot(s)
     yield RenewedCertificate(acme(c, s), notify=installed(s))
 
 
-@setup(domain="tls.domain")
+@setup(domain="tls.domains")
 def delete_cert(c, s):
     """Go back to a self-signed certificate.
 
@@ -71,7 +88,7 @@ def delete_cert(c, s):
     yield Directory("/etc/remote-jupyter")
     yield Directory(FOLDER)
     yield SelfSigned(CERTIFICATE, KEY, names(c, s), s.tls.days, notify=taken_up(s))
-    yield NoLineage(LINEAGE)
+    yield CertbotCertAbsent(LINEAGE)
 
 
 def by_certbot(s):
@@ -89,26 +106,32 @@ def by_certbot(s):
 def acme(c, s):
     """Return certbot's certificate; raises ValueError where the names cannot be in one, or nobody could serve it."""
     if s.jupyter.access == "tunnel":
-        raise ValueError("tls.issuer: letsencrypt is for jupyter.access apache or direct; a tunnel needs no certificate")
+        raise ValueError(
+            "tls.issuer: letsencrypt is for jupyter.access apache or direct; a tunnel needs no certificate"
+        )
     for name in names(c, s):
         if is_address(name):
             instead = "give a name that leads there, or tls.issuer self-signed or own"
-            raise ValueError(f"tls.domain: {name} is an address; Debian's certbot gets certificates for names only; {instead}")
+            raise ValueError(
+                f"tls.domains: {name} is an address; Debian's certbot gets certificates for names only; {instead}"
+            )
         if "." not in name:
             raise ValueError(
-                f"tls.domain: {name} is no full DNS name; an issuer gives certificates for names such as jupyter.example.org"
+                f"tls.domains: {name} is no full DNS name; an issuer gives certificates for names such as jupyter.example.org"
             )
     staging = "" if s.tls.staging else rehearsal(s)
     server = s.tls.acme_staging if s.tls.staging else s.tls.acme_server
     if not server:
-        raise ValueError("tls.staging: tls.acme_staging is empty; set it to the server that gives such a certificate")
+        raise ValueError(
+            "tls.staging: tls.acme_staging is empty; set it to the server that gives such a certificate"
+        )
     return AcmeCertificate(
         LINEAGE,
         names(c, s),
         server,
         s.tls.email,
         staging,
-        tries=s.tls.tries,
+        max_attempts=s.tls.max_attempts,
         fallback=s.tls.fallback,
         notify=installed(s),
     )
@@ -117,12 +140,18 @@ def acme(c, s):
 def rehearsal(s):
     """Return the server with which to rehearse: Let's Encrypt's own for Let's Encrypt, for others only one that was named."""
     others = s.tls.acme_server != schema.default("tls.acme_server")
-    return "" if others and s.tls.acme_staging == schema.default("tls.acme_staging") else s.tls.acme_staging
+    return (
+        ""
+        if others and s.tls.acme_staging == schema.default("tls.acme_staging")
+        else s.tls.acme_staging
+    )
 
 
 def installed(s):
     """Return the handler that takes up a certificate that certbot has got."""
-    return Handler("install certificate", sh("{}\n{}", Shell(certbots(s).apply({})), Shell(taken_up(s).script)))
+    return Handler(
+        "install certificate", sh("{}\n{}", Shell(certbots(s).apply({})), Shell(taken_up(s).script))
+    )
 
 
 def authority(s):
@@ -130,21 +159,29 @@ def authority(s):
     try:
         text = Path(s.tls.acme_ca).expanduser().read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"tls.acme_ca: {s.tls.acme_ca}: {getattr(error, 'strerror', None) or 'is not PEM'}") from None
+        raise ValueError(
+            f"tls.acme_ca: {s.tls.acme_ca}: {getattr(error, 'strerror', None) or 'is not PEM'}"
+        ) from None
     if "-----BEGIN CERTIFICATE-----" not in text:
         raise ValueError(f"tls.acme_ca: {s.tls.acme_ca} holds no certificate in PEM")
     return text
 
 
-@task(help={"domain": "Name under which it is served; empty for tls.domain, or the host as you gave it to -H."})
+@task(
+    help={
+        "domain": "Name under which it is served; empty for tls.domains, or the host as you gave it to -H."
+    }
+)
 def cert_status(c, domain=None):
     """Show the certificate and when it is renewed."""
     s = check_status(c, domain)
     try:
-        answers = shell_of(c).batch([sh("cat {}", CERTIFICATE), SERVING, sh(RENEWAL, LINEAGE, LIVE, CERTIFICATE)])
+        answers = shell_of(c).batch(
+            [sh("cat {}", CERTIFICATE), SERVING, sh(RENEWAL, LINEAGE, LIVE, CERTIFICATE)]
+        )
         installed, serving, renewal = (answer.out for answer in answers)
         rows = list(status(installed, serving, renewal, names(c, s)))
-    except (Problem, ValueError) as error:
+    except (RemoteError, ValueError) as error:
         say(f"{c.original_host}  {error}", sys.stderr)
         raise Exit(code=1) from None
     for name, text in rows:
@@ -153,7 +190,7 @@ def cert_status(c, domain=None):
 
 def check_status(c, domain=None, **_):
     """Return the settings of `cert_status`; raises Exit with status 2 where they are not valid."""
-    return settings_for(c, {"tls.domain": domain})
+    return settings_for(c, {"tls.domains": domain})
 
 
 cert_status.check = check_status
@@ -194,17 +231,33 @@ def status(installed, serving, renewal, hosts):
     if certificate.issuer == certificate.subject:
         issuer = "itself: browsers warn"
     else:
-        issuer = certificate.issuer.rfc4514_string() + (f", by certbot from {server[1]}" if by_certbot and server else "")
+        issuer = certificate.issuer.rfc4514_string() + (
+            f", by certbot from {server[1]}" if by_certbot and server else ""
+        )
     missing = [host for host in hosts if host not in names_of(certificate)]
     yield "issuer", issuer
-    yield "names", " ".join(sorted(names_of(certificate))) + (f"   (not {' '.join(missing)})" if missing else "")
+    yield (
+        "names",
+        " ".join(sorted(names_of(certificate)))
+        + (f"   (not {' '.join(missing)})" if missing else ""),
+    )
     yield "days left", f"{left}, until {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
     ports = [part.partition("\n")[::2] for part in serving.split("\0") if part]
-    same = [port for port, pem in ports if x509.load_pem_x509_certificate(pem.encode()) == certificate]
-    yield "served", f"on port {' and '.join(same)}" if same else "nowhere; mend it with: configure-apache or configure-jupyter"
+    same = [
+        port for port, pem in ports if x509.load_pem_x509_certificate(pem.encode()) == certificate
+    ]
+    yield (
+        "served",
+        f"on port {' and '.join(same)}"
+        if same
+        else "nowhere; mend it with: configure-apache or configure-jupyter",
+    )
     following = re.search("^next (.+)", renewal, re.M)
     if not by_certbot:
-        yield "renewal", "not by certbot; issue-cert makes a self-signed one anew" if left >= 0 else "none"
+        yield (
+            "renewal",
+            "not by certbot; issue-cert makes a self-signed one anew" if left >= 0 else "none",
+        )
     elif following:
         failed = "" if "last success" in renewal else "; the last run failed: journalctl -u certbot"
         yield "renewal", f"certbot looks next on {following[1]}{failed}"

@@ -1,7 +1,7 @@
 """The firewall."""
 
-from ..kit.guard import Guard
 from ..kit.resources import Package
+from ..kit.rollback import Rollback
 from ..resources import UfwEnabled, UfwOnly, UfwRule
 from ..resources.apache import SERVED_FOR_OTHERS
 from ..settings import setup
@@ -33,11 +33,11 @@ def firewall(c, s):
     if not s.firewall.enabled:
         return
     yield Package("ufw", lock_timeout=s.apt.lock_timeout)
-    guard = Guard("firewall", FILES, BACK, s.ssh.undo_after, NOTE)
-    yield UfwRule(0, guard=guard)
+    rollback = Rollback("firewall", FILES, BACK, s.ssh.rollback_timeout, NOTE)
+    yield UfwRule(0, rollback=rollback)
     ports = (*open_ports(s), *s.firewall.allow)
     for port in ports:
-        yield UfwRule(port, guard=guard)
-    yield UfwOnly(ports, (80, 443), SERVED_FOR_OTHERS, guard=guard)
-    yield UfwEnabled(guard=guard)
+        yield UfwRule(port, rollback=rollback)
+    yield UfwOnly(ports, (80, 443), SERVED_FOR_OTHERS, rollback=rollback)
+    yield UfwEnabled(rollback=rollback)
     yield proof(c, s)

@@ -30,8 +30,10 @@ def generated_here(c):
     port="jupyter.port",
     base_url="jupyter.base_url",
     notebook_dir="jupyter.notebook_dir",
-    domain="tls.domain",
-    help={"ask_password": "Ask for Jupyter's password here, instead of JUPYTER_PASSWORD or a generated one."},
+    domain="tls.domains",
+    help={
+        "ask_password": "Ask for Jupyter's password here, instead of JUPYTER_PASSWORD or a generated one."
+    },
 )
 def configure_jupyter(c, s, ask_password=False):
     """Run Jupyter as a service, behind a password."""
@@ -53,7 +55,9 @@ def configure_jupyter(c, s, ask_password=False):
         "by_address": any(map(is_address, met_as)),
         "behind_proxy": s.jupyter.access == "apache",
         "tls": FOR_JUPYTER if s.jupyter.access == "direct" else "",
-        "writable": writable(home(s), notebook_dir(s), prefix(s), *["/tmp"] * (s.jupyter.runner == "tmux")),
+        "writable": writable(
+            home(s), notebook_dir(s), prefix(s), *["/tmp"] * (s.jupyter.runner == "tmux")
+        ),
         "name": s.jupyter.name,
         "session": session if s.jupyter.runner == "tmux" else "",
         "sudo": s.jupyter.sudo,
@@ -63,11 +67,15 @@ def configure_jupyter(c, s, ask_password=False):
     yield from install_anaconda.body(c, s)
     if s.jupyter.access == "direct":
         if s.tls.profile == "modern":
-            raise ValueError("tls.profile: modern is for Apache; Jupyter itself (jupyter.access direct) speaks TLS 1.2 too")
+            raise ValueError(
+                "tls.profile: modern is for Apache; Jupyter itself (jupyter.access direct) speaks TLS 1.2 too"
+            )
         yield from pair(c, s)
     if s.jupyter.runner == "tmux":
         yield Package("tmux", lock_timeout=s.apt.lock_timeout)
-        yield File(session, render("tmux-session.sh.j2", name=s.jupyter.name), notify=service.restart)
+        yield File(
+            session, render("tmux-session.sh.j2", name=s.jupyter.name), notify=service.restart
+        )
     else:
         yield Withdrawn(session)
     unit = f"/etc/systemd/system/{s.jupyter.name}.service"
@@ -76,7 +84,12 @@ def configure_jupyter(c, s, ask_password=False):
     yield Directory(config, user, mode="0700")
     yield Directory(notebook_dir(s), user, mode="", adopt=False)
     for suffix in ("py", "json"):
-        yield MovedAside(f"{config}/jupyter_notebook_config.{suffix}", f"{config}/classic.{suffix}", user, notify=service.restart)
+        yield MovedAside(
+            f"{config}/jupyter_notebook_config.{suffix}",
+            f"{config}/classic.{suffix}",
+            user,
+            notify=service.restart,
+        )
     yield PasswordFile(
         hash_file,
         user,
@@ -92,7 +105,11 @@ def configure_jupyter(c, s, ask_password=False):
     yield LoadedSettings(service, home(s), json.dumps(to_load(s), sort_keys=True))
 
 
-@setup(user="user.name", name="jupyter.name", help={"no_prompt": "Take JUPYTER_PASSWORD, and do not ask for it."})
+@setup(
+    user="user.name",
+    name="jupyter.name",
+    help={"no_prompt": "Take JUPYTER_PASSWORD, and do not ask for it."},
+)
 def set_password(c, s, no_prompt=False):
     """Change Jupyter's password; kernels go on.
 
@@ -102,14 +119,23 @@ def set_password(c, s, no_prompt=False):
     if not password:
         raise ValueError("JUPYTER_PASSWORD: is not set; set it, or let yourself be asked")
     config = f"{home(s)}/.jupyter"
-    yield Check("Jupyter's configuration", sh("grep -sc {} {}; :", "class PasswordOfFile", f"{config}/{CONFIG_FILE}"), takes_up)
-    yield PasswordFile(f"{config}/password-hash", s.user.name, password, "argon2:", "password of Jupyter")
+    yield Check(
+        "Jupyter's configuration",
+        sh("grep -sc {} {}; :", "class PasswordOfFile", f"{config}/{CONFIG_FILE}"),
+        takes_up,
+    )
+    yield PasswordFile(
+        f"{config}/password-hash", s.user.name, password, "argon2:", "password of Jupyter"
+    )
 
 
 def takes_up(output):
     """Judge whether the server takes up a new password by itself, as it does with the configuration that we write."""
     if output.strip() in ("", "0"):
-        return "there is none of ours, so that no new password would be taken up; run configure-jupyter, which sets it too", ""
+        return (
+            "there is none of ours, so that no new password would be taken up; run configure-jupyter, which sets it too",
+            "",
+        )
     return "", ""
 
 
@@ -137,7 +163,9 @@ def web_password(ask):
     """Return the password that the operator gives for Jupyter, or None; raises ValueError where it would never let in."""
     given = password("JUPYTER_PASSWORD", ask)
     if given and given.reveal() != given.reveal().strip():
-        raise ValueError("JUPYTER_PASSWORD: begins or ends with a space, which Jupyter's login form drops")
+        raise ValueError(
+            "JUPYTER_PASSWORD: begins or ends with a space, which Jupyter's login form drops"
+        )
     return given
 
 
@@ -157,14 +185,26 @@ def overriding(output):
     for text, name in zip(parts[::2], parts[1::2], strict=False):
         try:
             tree = json.loads(text) if text.strip() else {}
-            keys = [f"{group}.{key}" for group, values in tree.items() for key in values if key != "jpserver_extensions"]
+            keys = [
+                f"{group}.{key}"
+                for group, values in tree.items()
+                for key in values
+                if key != "jpserver_extensions"
+            ]
         except (ValueError, AttributeError, TypeError):
             keys = ["what is no JSON"]
         if keys:
-            return f"~/.jupyter/{name} holds {', '.join(keys)}, which would win over our settings; move it away", ""
+            return (
+                f"~/.jupyter/{name} holds {', '.join(keys)}, which would win over our settings; move it away",
+                "",
+            )
     return "", ""
 
 
 def writable(*folders):
     """Return those of *folders* that are not inside another one."""
-    return [one for one in dict.fromkeys(folders) if not any(one.startswith(f"{other}/") for other in folders)]
+    return [
+        one
+        for one in dict.fromkeys(folders)
+        if not any(one.startswith(f"{other}/") for other in folders)
+    ]

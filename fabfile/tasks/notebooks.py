@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from fabric import task
 from invoke import Exit
 
-from ..kit.errors import Problem
+from ..kit.errors import RemoteError
 from ..kit.patchwork import environment, transfers
 from ..kit.quote import sh, words
 from ..kit.report import say
@@ -80,12 +80,15 @@ def copy(c, s, folder, pull, delete, overwrite):
     dry, here, there = c.config.run.dry, str(Path(folder).expanduser().resolve()), notebook_dir(s)
     try:
         if not shell_of(c).run(sh("id -u {}", s.user.name), hide=True, warn=True).ok:
-            raise Exit(f"{c.original_host}  there is no user {s.user.name} on the server; create-user makes one", 1)
+            raise Exit(
+                f"{c.original_host}  there is no user {s.user.name} on the server; create-user makes one",
+                1,
+            )
         if not environment.have_program(shell_of(c), "rsync"):
             rsync_installed(c)
             if dry:
                 return
-    except Problem as error:
+    except RemoteError as error:
         raise Exit(f"{c.original_host}  {error}", 1) from None
     with tempfile.TemporaryDirectory() as scratch, ssh_environment(c) as variables:
         config = Path(scratch, "config")
@@ -95,7 +98,9 @@ def copy(c, s, folder, pull, delete, overwrite):
             argv = rsync_words(c, config, f"{here}/", f"{there}/", s.user.name, delete, options)
             if pull:
                 argv[-2:] = reversed(argv[-2:])
-            done = subprocess.run(argv, env=variables, capture_output=True, text=True, errors="replace")
+            done = subprocess.run(
+                argv, env=variables, capture_output=True, text=True, errors="replace"
+            )
             if done.returncode:
                 raise Exit(f"{c.original_host}  rsync failed: {done.stderr.strip()}", 1)
             return re.findall(r"^(?:[<>]f\S+|\*deleting) +(.+)$", done.stdout, re.M)
@@ -105,8 +110,12 @@ def copy(c, s, folder, pull, delete, overwrite):
     for name in copied:
         say(f"{c.original_host}  {'would change' if dry else 'changed'}  {name}")
     for name in newer:
-        say(f"{c.original_host}  newer {'here' if pull else 'on the server'}, and stays: {name}; --overwrite replaces it")
-    say(f"{c.original_host}  {len(copied)} {'would change' if dry else 'changed'}, {len(newer)} newer")
+        say(
+            f"{c.original_host}  newer {'here' if pull else 'on the server'}, and stays: {name}; --overwrite replaces it"
+        )
+    say(
+        f"{c.original_host}  {len(copied)} {'would change' if dry else 'changed'}, {len(newer)} newer"
+    )
     if newer or (dry and copied):
         raise Exit(code=1 if newer else PENDING)
 
@@ -114,9 +123,21 @@ def copy(c, s, folder, pull, delete, overwrite):
 def rsync_words(c, config, here, there, user, delete, options):
     """Return the command of patchwork's rsync from *here* to *there*, as words; on the server it runs as *user*."""
     commands = []
-    become = {user: "rsync", "root": f"runuser -u {user} -- rsync"}.get(c.user, f"sudo -n -u {user} rsync")
+    become = {user: "rsync", "root": f"runuser -u {user} -- rsync"}.get(
+        c.user, f"sudo -n -u {user} rsync"
+    )
     rsync_opts = sh("-s --out-format={} --rsync-path={} {}", "%i %n", become, words(options))
-    place = SimpleNamespace(connect_kwargs={}, user=c.user, host=c.original_host, port=c.port, local=commands.append)
+    place = SimpleNamespace(
+        connect_kwargs={}, user=c.user, host=c.original_host, port=c.port, local=commands.append
+    )
     ssh_opts = sh("-F {}", config)
-    transfers.rsync(place, sh("{}", here), sh("{}", there), LEFT_OUT, delete, rsync_opts=rsync_opts, ssh_opts=ssh_opts)
+    transfers.rsync(
+        place,
+        sh("{}", here),
+        sh("{}", there),
+        LEFT_OUT,
+        delete,
+        rsync_opts=rsync_opts,
+        ssh_opts=ssh_opts,
+    )
     return shlex.split(commands[0])

@@ -25,7 +25,11 @@ def preflight(c, s):
         distribution,
     )
     yield Check("memory", "grep -E '^(MemTotal|SwapTotal):' /proc/meminfo", memory)
-    yield Check("disk", sh("df -Pk / | tail -n 1; ls -d {} 2>/dev/null; :", f"{prefix(s)}/bin/jupyter"), disk)
+    yield Check(
+        "disk",
+        sh("df -Pk / | tail -n 1; ls -d {} 2>/dev/null; :", f"{prefix(s)}/bin/jupyter"),
+        disk,
+    )
     yield Check("clock", "date +%s", clock)
     yield from ports_are_free(s)
     yield port_check(s.jupyter.port, s.jupyter.name)
@@ -45,19 +49,30 @@ def distribution(output):
     name, _, rest = output.partition("\n")
     ident, _, version = name.strip().partition(" ")
     if version not in SUPPORTED.get(ident, ()):
-        known = ", ".join(f"{one} {number}" for one, numbers in SUPPORTED.items() for number in numbers)
+        known = ", ".join(
+            f"{one} {number}" for one, numbers in SUPPORTED.items() for number in numbers
+        )
         return f"{name.strip() or 'an unknown system'} is not supported; what is: {known}", ""
-    return ("" if rest.strip() else "systemd does not run here, as it does on a server; containers that lack it will not do"), ""
+    return (
+        ""
+        if rest.strip()
+        else "systemd does not run here, as it does on a server; containers that lack it will not do"
+    ), ""
 
 
 def memory(output):
     """Judge memory and swap: a Jupyter and a kernel want half a gigabyte."""
     size = sum(int(line.split()[1]) for line in output.splitlines())
     if size < GIB * 45 // 100:
-        return f"{size // 1024} MiB of memory and swap; 512 MiB are the least: take a larger server or add swap", ""
+        return (
+            f"{size // 1024} MiB of memory and swap; 512 MiB are the least: take a larger server or add swap",
+            "",
+        )
     return (
         "",
-        f"only {size // 1024} MiB of memory and swap; kernels with data want more" if size < GIB * 9 // 10 else "",
+        f"only {size // 1024} MiB of memory and swap; kernels with data want more"
+        if size < GIB * 9 // 10
+        else "",
     )
 
 
@@ -97,7 +112,10 @@ def port_judge(port, unit):
             name, pid, *of = line.split()
             if unit not in (name, *of):
                 service = f" of {of[0]}.service" if of else ""
-                return f"taken by {name} (process {pid}{service}); stop that, or choose another port for it", ""
+                return (
+                    f"taken by {name} (process {pid}{service}); stop that, or choose another port for it",
+                    "",
+                )
         return "", ""
 
     return judge
@@ -116,4 +134,7 @@ def apt(output, patience):
     if not output.strip():
         return "", ""
     pid, name, *_ = output.splitlines()[0].split()
-    return "", f"{name} (process {pid}) is at work with packages; it is waited for, up to {patience} s"
+    return (
+        "",
+        f"{name} (process {pid}) is at work with packages; it is waited for, up to {patience} s",
+    )

@@ -12,7 +12,9 @@ from .python import begin_download, install_anaconda
 from .sshd import harden_ssh
 from .users import create_user
 
-ASK = {"ask_password": "Ask for the passwords here, instead of USER_PASSWORD, JUPYTER_PASSWORD or generated ones."}
+ASK = {
+    "ask_password": "Ask for the passwords here, instead of USER_PASSWORD, JUPYTER_PASSWORD or generated ones."
+}
 
 
 def jupyter_itself(c, s, ask_password):
@@ -34,7 +36,7 @@ def one_way_in(c, s):
 
 @setup(
     user="user.name",
-    domain="tls.domain",
+    domain="tls.domains",
     issuer="tls.issuer",
     distribution="python.distribution",
     accept_terms="python.accept_terms",
@@ -73,7 +75,7 @@ def tunnel_setup(c, s, ask_password=False):
 
 @setup(
     user="user.name",
-    domain="tls.domain",
+    domain="tls.domains",
     issuer="tls.issuer",
     distribution="python.distribution",
     accept_terms="python.accept_terms",

@@ -62,13 +62,22 @@ def install_anaconda(c, s):
     else:
         yield Download(name, files, is_complete(path))
     # Of a file that somebody else made, only its own header tells what it needs.
-    needs: dict[str, Any] = {"disk": distribution.disk, "memory": distribution.memory, "glibc": distribution.glibc}
+    needs: dict[str, Any] = {
+        "disk": distribution.disk,
+        "memory": distribution.memory,
+        "glibc": distribution.glibc,
+    }
     yield CondaPrefix(path, user, name, files, **({} if s.python.url else needs), notify=restart)
     # A server that cannot reach the installer can ask nobody for the channels' terms either.
     if distribution.channels and not s.python.upload:
         yield ChannelTerms(path, user, distribution.channels, agreement(c, s))
     if s.python.update:
-        yield CondaUpdates(path, user, ("conda", "pip", "setuptools"), agreement(c, s) if distribution.terms else None)
+        yield CondaUpdates(
+            path,
+            user,
+            ("conda", "pip", "setuptools"),
+            agreement(c, s) if distribution.terms else None,
+        )
     yield CondaPackages(path, user, s.python.packages, notify=restart)
     yield CondaInit(path, user)
 
@@ -80,7 +89,14 @@ def begin_download(c, s):
     distribution, path = DISTRIBUTIONS[s.python.distribution], prefix(s)
     name, files = installer(s)
     if distribution.terms:
-        yield Terms(name, distribution.terms, agreement(c, s), is_complete(path), ADVICE, foretells=c.config.run.dry)
+        yield Terms(
+            name,
+            distribution.terms,
+            agreement(c, s),
+            is_complete(path),
+            ADVICE,
+            foretells=c.config.run.dry,
+        )
     if not s.python.upload:
         yield DownloadBegun(name, files, is_complete(path), curl(s))
 
@@ -119,7 +135,12 @@ CHANNELS = """
 def channels(output):
     """Judge conda's own settings: under Miniforge, none should bring Anaconda's channels, which have terms."""
     files = ", ".join(output.split("\n")[:-1])
-    return "", f"{files} brings Anaconda's channels, and with these their terms; take defaults out of it" if files else ""
+    return (
+        "",
+        f"{files} brings Anaconda's channels, and with these their terms; take defaults out of it"
+        if files
+        else "",
+    )
 
 
 @setup(

@@ -5,7 +5,7 @@ import contextlib
 from fabric import task
 from invoke import Exit
 
-from ..kit.errors import Problem
+from ..kit.errors import RemoteError
 from ..kit.quote import Shell, sh
 from ..kit.report import say
 from ..kit.shell import shell_of
@@ -38,13 +38,15 @@ def ask(c, *steps, **options):
     """Return the answers to shell texts; raises Exit with status 1 where the host does not answer."""
     try:
         return shell_of(c).batch(list(steps), **options)
-    except Problem as error:
+    except RemoteError as error:
         raise Exit(f"{c.original_host}  {error}", 1) from None
 
 
 def ask_service(c, name, step, **options):
     """Return the answer to *step*, which is about the service *name*; raises Exit with status 1 where there is none."""
-    there, answer = ask(c, sh("systemctl cat {} >/dev/null", f"{name}.service"), step, stop=True, **options)
+    there, answer = ask(
+        c, sh("systemctl cat {} >/dev/null", f"{name}.service"), step, stop=True, **options
+    )
     if not there.ok:
         raise Exit(f"{c.original_host}  there is no {name}.service; configure-jupyter makes it", 1)
     return answer
@@ -114,7 +116,10 @@ def status(c):
         say(f"{c.original_host}  {unit}  {name:<9} {value}")
     if seen["ActiveState"] != "active" or not answers.ok:
         why = answers.err.strip()
-        raise Exit("\n".join(filter(None, [why, f"{c.original_host}  mend it with: start, or see logs"])), 1)
+        raise Exit(
+            "\n".join(filter(None, [why, f"{c.original_host}  mend it with: start, or see logs"])),
+            1,
+        )
 
 
 @controls(follow="Go on with what comes, until Ctrl-C.", lines="How many lines of what was.")
@@ -123,7 +128,9 @@ def logs(c, follow=False, lines=50):
     name = check(c, lines).jupyter.name
     # What runs in tmux writes under its own name.
     words = "journalctl -a -q --no-pager -o short-iso -n {} {} _SYSTEMD_UNIT={} + _PID=1 UNIT={} + SYSLOG_IDENTIFIER={}"
-    asked = sh(words, lines, Shell("-f" if follow else ""), f"{name}.service", f"{name}.service", name)
+    asked = sh(
+        words, lines, Shell("-f" if follow else ""), f"{name}.service", f"{name}.service", name
+    )
     with contextlib.suppress(*[KeyboardInterrupt] * follow):
         ask_service(c, name, asked, on_line=say)
 
@@ -133,7 +140,10 @@ def open_(c, no_browser=False):
     """Open Jupyter's address in your browser."""
     found = address(c, check(c))
     if not found:
-        raise Exit("with jupyter.access tunnel there is no address that all can reach; the task tunnel opens one", 1)
+        raise Exit(
+            "with jupyter.access tunnel there is no address that all can reach; the task tunnel opens one",
+            1,
+        )
     say(f"{c.original_host}  {found}")
     if not no_browser and not show_page(found):
         say(f"{c.original_host}  there is no browser to open here; open the address yourself")

@@ -7,7 +7,7 @@ from pathlib import Path
 from fabric import Connection, task
 from invoke import Exit
 
-from ..kit.errors import Problem
+from ..kit.errors import RemoteError
 from ..kit.report import say
 from ..kit.resources.user import keys_in
 from ..kit.task import BAD_REQUEST
@@ -34,11 +34,17 @@ def create_ssh_key(c, path="~/.ssh/id_ed25519", type="ed25519", comment="", no_p
             say(f"{public} is there already, and stays")
             return
         if file.exists() or public.exists():
-            raise Exit(f"{file if file.exists() else public} is there already, without its other half; move it away", BAD_REQUEST)
+            raise Exit(
+                f"{file if file.exists() else public} is there already, without its other half; move it away",
+                BAD_REQUEST,
+            )
         if type not in ("ed25519", "ecdsa", "rsa"):
             raise Exit(f"--type {type}: ed25519, ecdsa or rsa is expected", BAD_REQUEST)
         if not no_passphrase and not sys.stdin.isatty():
-            raise Exit("there is no terminal to ask for a passphrase on; or say --no-passphrase", BAD_REQUEST)
+            raise Exit(
+                "there is no terminal to ask for a passphrase on; or say --no-passphrase",
+                BAD_REQUEST,
+            )
         if c.config.run.dry:
             say(f"{file} and {public} would be made")
             return
@@ -51,7 +57,9 @@ def create_ssh_key(c, path="~/.ssh/id_ed25519", type="ed25519", comment="", no_p
             raise Exit("ssh-keygen is missing here: install OpenSSH's client", 1) from None
         if done.returncode or not public.exists():
             raise Exit(f"ssh-keygen made no key at {file}", 1)
-        say(f"{public} is made; bring it to a server with: fab -H USER@HOST copy-ssh-key --key {public}")
+        say(
+            f"{public} is made; bring it to a server with: fab -H USER@HOST copy-ssh-key --key {public}"
+        )
 
 
 @task(help={"key": "The public key's file; else that of fab -i, or the first of yours."})
@@ -61,7 +69,9 @@ def copy_ssh_key(c, key=None):
     It logs in as the user after -H, with that user's password if there is no other way yet.
     """
     if not isinstance(c, Connection):
-        raise Exit("copy-ssh-key brings a key to a server: say which with -H [user@]host", BAD_REQUEST)
+        raise Exit(
+            "copy-ssh-key brings a key to a server: say which with -H [user@]host", BAD_REQUEST
+        )
     file = public_key(c, key)
     line = next(line for _, line in keys_in(file.read_text(encoding="utf-8")))
     if c.config.run.dry:
@@ -69,8 +79,11 @@ def copy_ssh_key(c, key=None):
         return
     try:
         state = copied(let_in(c), line)
-    except Problem as error:
+    except RemoteError as error:
         raise Exit(f"{c.host}  {error}", 1) from None
     except ValueError as error:
         raise Exit(str(error), BAD_REQUEST) from None
-    say(f"{c.host}  {file} " + (f"may log in as {c.user} already" if state == "there" else f"may now log in as {c.user}"))
+    say(
+        f"{c.host}  {file} "
+        + (f"may log in as {c.user} already" if state == "there" else f"may now log in as {c.user}")
+    )

@@ -1,8 +1,8 @@
 """sshd."""
 
-from ..kit.guard import Guard
 from ..kit.quote import sh
 from ..kit.resources import Check, Package
+from ..kit.rollback import Rollback
 from ..resources import SshdSettings
 from ..resources.sshd import BACK, OPENED, RELOAD, KnownHostKey, _DropIn, _InForce
 from ..settings import setup
@@ -36,24 +36,34 @@ UNREAD = sh(
 def unread(output):
     """Judge whether sshd runs with what its files say."""
     files = ", ".join(output.split())
-    return (f"it has not read {files} yet; see that you still get in after: systemctl reload ssh" if files else ""), ""
+    return (
+        f"it has not read {files} yet; see that you still get in after: systemctl reload ssh"
+        if files
+        else ""
+    ), ""
 
 
-@setup(password_authentication="ssh.password_authentication", permit_root_login="ssh.permit_root_login")
+@setup(
+    password_authentication="ssh.password_authentication", permit_root_login="ssh.permit_root_login"
+)
 def harden_ssh(c, s):
     """Allow SSH logins by key only.
 
     sshd forwards to nothing but Jupyter, and offers no weak algorithm.
     """
-    root = {"prohibit-password": "without-password"}.get(s.ssh.permit_root_login, s.ssh.permit_root_login)
+    root = {"prohibit-password": "without-password"}.get(
+        s.ssh.permit_root_login, s.ssh.permit_root_login
+    )
     passwords = "yes" if s.ssh.password_authentication else "no"
     own = {"ports": (s.jupyter.port, *s.ssh.permit_open), "name": s.jupyter.name}
     content = render("sshd.conf.j2", **vars(s.ssh), opened=OPENED, weak=WEAK)
-    guard = Guard("sshd", (DROP_IN,), BACK, s.ssh.undo_after)
+    rollback = Rollback("sshd", (DROP_IN,), BACK, s.ssh.rollback_timeout)
     yield Package("openssh-server", lock_timeout=s.apt.lock_timeout)
     yield Check("what sshd has read", UNREAD, unread)
     yield KnownHostKey(c)
-    yield _DropIn(DROP_IN, content, mode="0600", check=sane(s), notify=RELOAD, guard=guard, **own)
+    yield _DropIn(
+        DROP_IN, content, mode="0600", check=sane(s), notify=RELOAD, rollback=rollback, **own
+    )
     yield SshdSettings("root", (f"permitrootlogin {root}",))
     yield _InForce(
         s.user.name,

@@ -5,11 +5,11 @@ import time
 from fabric import task
 from invoke import Exit
 
-from ..kit.errors import Problem
+from ..kit.errors import RemoteError
 from ..kit.report import say
 from ..kit.resources import Check
 from ..kit.shell import shell_of
-from ..resources import NewRelease, Upgraded
+from ..resources import NewRelease, PackagesUpgraded
 from ..resources.apt import NEXT
 from ..settings import settings_for, setup
 from .jupyter import configure_jupyter
@@ -35,10 +35,14 @@ RELEASE = """
 @setup()
 def packages_up_to_date(c, s):
     """Have every package as new as its release has it, and none that nobody needs."""
-    yield Upgraded(s.apt.lock_timeout)
+    yield PackagesUpgraded(s.apt.lock_timeout)
 
 
-@task(help={"reboot": "Reboot afterwards where packages were changed or the system asks for it, wait, and go on."})
+@task(
+    help={
+        "reboot": "Reboot afterwards where packages were changed or the system asks for it, wait, and go on."
+    }
+)
 def system_update(c, reboot=False):
     """Bring every package up to date.
 
@@ -48,12 +52,15 @@ def system_update(c, reboot=False):
     before = packages_up_to_date(c)
     if not reboot or c.config.run.dry:
         return
-    changed = any(entry.status == "changed" and entry.task == "packages-up-to-date" for entry in before.entries)
+    changed = any(
+        entry.status == "changed" and entry.task == "packages-up-to-date"
+        for entry in before.entries
+    )
     try:
         [asked] = shell_of(c).batch(["[ -e /run/reboot-required ]"])
         if changed or asked.ok:
             rebooted(c)
-    except Problem as error:
+    except RemoteError as error:
         raise Exit(f"{c.original_host}  {error}", 1) from None
 
 
@@ -70,15 +77,21 @@ def rebooted(c):
     while True:
         time.sleep(3)
         try:
-            boot, state = shell_of(c).batch(["cat /proc/sys/kernel/random/boot_id", "systemctl is-system-running --wait"])
+            boot, state = shell_of(c).batch(
+                ["cat /proc/sys/kernel/random/boot_id", "systemctl is-system-running --wait"]
+            )
             if boot.out != before.out:
-                say(f"{c.original_host}  is up again after {time.monotonic() - began:.0f} s ({state.out.strip()})")
+                say(
+                    f"{c.original_host}  is up again after {time.monotonic() - began:.0f} s ({state.out.strip()})"
+                )
                 return
             shell_of(c).close()
-        except Problem:
+        except RemoteError:
             c.close()
             if time.monotonic() - began > PATIENCE:
-                raise Problem(f"it did not come back within {PATIENCE} s after its reboot; look at its console") from None
+                raise RemoteError(
+                    f"it did not come back within {PATIENCE} s after its reboot; look at its console"
+                ) from None
 
 
 @setup(help={"yes": "Really do it; make a backup first."})
@@ -88,7 +101,9 @@ def release_upgrade(c, s, yes=False):
     Only with --yes; Jupyter works afterwards.
     """
     if not yes and not c.config.run.dry:
-        raise ValueError("release-upgrade changes the whole system: make a backup, see what --dry says, and then say --yes")
+        raise ValueError(
+            "release-upgrade changes the whole system: make a backup, see what --dry says, and then say --yes"
+        )
     yield Check("ready for the next release", RELEASE, ready_for_release)
     yield NewRelease(s.apt.lock_timeout)
     # Another Python came, for which the environment is made anew.
@@ -106,7 +121,9 @@ def ready_for_release(output):
         seen.setdefault(kind, []).append(*rest)
     if head.split()[0] == "debian" and name not in NEXT:
         return "", ""
-    known = {f"{name}{part}" for part in ("", "-updates", "-security", "-backports")} | {f"{name}-proposed-updates"}
+    known = {f"{name}{part}" for part in ("", "-updates", "-security", "-backports")} | {
+        f"{name}-proposed-updates"
+    }
     foreign = [line for line in seen.get("suite", []) if line.split()[0] not in known]
     problems = [
         ("held", "packages are held: {}; apt-mark unhold them"),
@@ -118,7 +135,13 @@ def ready_for_release(output):
     if "reboot" in seen and head.split()[0] == "ubuntu":
         return "a reboot is due before Ubuntu's next release: run system-update --reboot first", ""
     if foreign and head.split()[0] == "debian":
-        return f"there are sources that are not of {name}: {'; '.join(foreign)}; take them out of /etc/apt first", ""
+        return (
+            f"there are sources that are not of {name}: {'; '.join(foreign)}; take them out of /etc/apt first",
+            "",
+        )
     if int(seen["room"][0]) < 3 << 20:
-        return f"{int(seen['room'][0]) >> 10} MiB free on /; 3 GiB are the least for an upgrade: make room", ""
+        return (
+            f"{int(seen['room'][0]) >> 10} MiB free on /; 3 GiB are the least for an upgrade: make room",
+            "",
+        )
     return "", ""

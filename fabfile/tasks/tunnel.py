@@ -28,7 +28,9 @@ def tunnel(c, port=8888, no_browser=False):
     if threading.current_thread() is not threading.main_thread():
         raise Exit("tunnel leads to one server at a time: name one with -H", BAD_REQUEST)
     if c.config.run.dry:
-        say(f"{c.original_host}  tunnel would lead to port {s.jupyter.port} of the server; it is left out of a dry run")
+        say(
+            f"{c.original_host}  tunnel would lead to port {s.jupyter.port} of the server; it is left out of a dry run"
+        )
         return
     with ended_by_signals(), contextlib.suppress(KeyboardInterrupt):
         Tunnel(c, s, int(port)).keep(browser=not no_browser)

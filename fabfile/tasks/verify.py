@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from fabric import task
 from invoke import Exit
 
-from ..kit.errors import Problem
+from ..kit.errors import RemoteError
 from ..kit.quote import sh, words
 from ..kit.report import FAILED, OK, Report, say
 from ..kit.shell import shell_of
@@ -23,7 +23,7 @@ from .jupyter import generated_here
 
 @task(
     help={
-        "domain": "Name under which to visit the server; empty for tls.domain, or the host as you gave it to -H.",
+        "domain": "Name under which to visit the server; empty for tls.domains, or the host as you gave it to -H.",
         "json": "Write the steps to this file, as JSON.",
         "ask_password": "Ask for Jupyter's password here, instead of JUPYTER_PASSWORD.",
     }
@@ -35,19 +35,33 @@ def verify(c, domain=None, json=None, ask_password=False):
     """
     s = check_verify(c, domain, json)
     try:
-        given = password("JUPYTER_PASSWORD", ask_password) or next(reversed(generated_here(c)), None)
+        given = password("JUPYTER_PASSWORD", ask_password) or next(
+            reversed(generated_here(c)), None
+        )
     except ValueError as error:
         raise Exit(str(error), BAD_REQUEST) from None
     if c.config.run.dry:
-        say(f"{c.original_host}  verify would log in and start a kernel and a terminal; it is left out of a dry run")
+        say(
+            f"{c.original_host}  verify would log in and start a kernel and a terminal; it is left out of a dry run"
+        )
         return
     report, steps = Report(c.original_host), []
     for step in proof(c, s, given):
         steps.append(asdict(step))
         mend = f"; mend it with: {step.mend}" if step.mend and not step.ok else ""
-        report.add("verify", step.name, OK if step.ok else FAILED, step.seconds, detail=f"{step.detail}{mend}")
+        report.add(
+            "verify",
+            step.name,
+            OK if step.ok else FAILED,
+            step.seconds,
+            detail=f"{step.detail}{mend}",
+        )
     if json:
-        _verified[c.original_host] = {"host": c.original_host, "ok": all(step["ok"] for step in steps), "steps": steps}
+        _verified[c.original_host] = {
+            "host": c.original_host,
+            "ok": all(step["ok"] for step in steps),
+            "steps": steps,
+        }
         with open(json, "w", encoding="utf-8") as file:
             jsonlib.dump({"hosts": list(_verified.values())}, file, indent=1)
     if not report.ok:
@@ -56,7 +70,7 @@ def verify(c, domain=None, json=None, ask_password=False):
 
 def check_verify(c, domain=None, json=None, **_):
     """Return the settings of `verify`; raises Exit with status 2 where they are not valid or *json* cannot be written."""
-    s = settings_for(c, {"tls.domain": domain})
+    s = settings_for(c, {"tls.domains": domain})
     if json:
         writable("json", json)
     if s.jupyter.access == "tunnel":
@@ -71,7 +85,9 @@ _verified = {}  # by host, so that one file holds them all
 
 
 # The certificate of a site of the operator's own, as the server itself sees it.
-SERVED = "openssl s_client -connect 127.0.0.1:443 -servername {} </dev/null 2>/dev/null | openssl x509"
+SERVED = (
+    "openssl s_client -connect 127.0.0.1:443 -servername {} </dev/null 2>/dev/null | openssl x509"
+)
 
 
 def proof(c, s, secret):
@@ -80,29 +96,46 @@ def proof(c, s, secret):
 
     access = s.jupyter.access
     theirs = s.apache.site if access == "apache" else ""  # whose plain HTTP is none of our affair
-    ports = {"apache": (443, 0 if theirs else 80), "direct": (s.jupyter.port, 0), "tunnel": (0, s.jupyter.port)}[access]
-    services = {s.jupyter.name: "configure-jupyter"} | ({"apache2": "install-apache"} if access == "apache" else {})
+    ports = {
+        "apache": (443, 0 if theirs else 80),
+        "direct": (s.jupyter.port, 0),
+        "tunnel": (0, s.jupyter.port),
+    }[access]
+    services = {s.jupyter.name: "configure-jupyter"} | (
+        {"apache2": "install-apache"} if access == "apache" else {}
+    )
     asked = words(str(port) for port in ports if port)
     started = time.monotonic()
     try:
         installed, listens, *active = shell_of(c).batch(
             [
                 sh(SERVED, names(c, s)[0]) if theirs else sh("cat {}", CERTIFICATE),
-                sh('for port in {}; do ss -Hltn "sport = :$port" | grep -q . || exit 1; done', asked),
+                sh(
+                    'for port in {}; do ss -Hltn "sport = :$port" | grep -q . || exit 1; done',
+                    asked,
+                ),
                 *(sh("systemctl is-active {}", name) for name in services),
             ]
         )
-    except Problem as error:
+    except RemoteError as error:
         yield Step("server", False, str(error))
         return
     seconds = time.monotonic() - started
     for answer, (name, mend) in zip(active, services.items(), strict=True):
         if not answer.ok:
-            yield Step("server", False, f"{name}.service is {answer.out.strip() or 'not there'}", mend, seconds)
+            yield Step(
+                "server",
+                False,
+                f"{name}.service is {answer.out.strip() or 'not there'}",
+                mend,
+                seconds,
+            )
             break
     else:
         they = " and ".join(f"{name}.service" for name in services)
-        yield Step("server", True, f"{they} {'are' if len(services) > 1 else 'is'} active", "", seconds)
+        yield Step(
+            "server", True, f"{they} {'are' if len(services) > 1 else 'is'} active", "", seconds
+        )
     site = Site(names(c, s)[0], base_url(s) or "/", installed.out if installed.ok else "", *ports)
     up = active[-1].ok and listens.ok
     for step in visit_by_tunnel(c, s, secret) if access == "tunnel" else visit(site, secret):
@@ -112,7 +145,9 @@ def proof(c, s, secret):
         elif step.mend == "harden-ssh" and not up:
             step = replace(step, mend="configure-jupyter")
         elif access != "apache" and step.mend in (APACHE, "install-apache"):
-            step = replace(step, mend="issue-cert" if step.name == "certificate" else "configure-jupyter")
+            step = replace(
+                step, mend="issue-cert" if step.name == "certificate" else "configure-jupyter"
+            )
         yield step
 
 

@@ -65,7 +65,13 @@ class Servers:
         certify(self.folder, self.address)
         dns = f"{self.address}:53,{self.address}:{self.dns_port}"
         listen = {"-management": f"{self.address}:{self.dns_control}", "-dns01": dns}
-        off = {"-http01": "", "-https01": "", "-tlsalpn01": "", "-defaultIPv4": "", "-defaultIPv6": ""}
+        off = {
+            "-http01": "",
+            "-https01": "",
+            "-tlsalpn01": "",
+            "-defaultIPv4": "",
+            "-defaultIPv6": "",
+        }
         words = [word for option in (listen | off).items() for word in option]
         log = open(self.folder / "dns.log", "w")
         process = subprocess.Popen(["pebble-challtestsrv", *words], stdout=log, stderr=log)
@@ -93,10 +99,15 @@ class Servers:
     def pass_on(self, *names):
         """Let the DNS tell for these names what this machine's own does: where packages come from."""
         for name in names:
-            self.name(name, *{info[4][0] for info in socket.getaddrinfo(name, 443, type=socket.SOCK_STREAM)})
+            self.name(
+                name,
+                *{info[4][0] for info in socket.getaddrinfo(name, 443, type=socket.SOCK_STREAM)},
+            )
 
     def _tell(self, what, **values):
-        with contextlib.closing(http.client.HTTPConnection(self.address, self.dns_control, timeout=10)) as line:
+        with contextlib.closing(
+            http.client.HTTPConnection(self.address, self.dns_control, timeout=10)
+        ) as line:
             line.request("POST", f"/{what}", json.dumps(values))
             assert line.getresponse().status == 200
 
@@ -123,7 +134,9 @@ class Gate:
         """The certificate of the authority that signs here now."""
         context = ssl.create_default_context(cafile=self.servers.ca)
         address = self.servers.address
-        with contextlib.closing(http.client.HTTPSConnection(address, self.management, context=context, timeout=10)) as line:
+        with contextlib.closing(
+            http.client.HTTPSConnection(address, self.management, context=context, timeout=10)
+        ) as line:
             line.request("GET", "/roots/0")
             return line.getresponse().read().decode()
 
@@ -157,8 +170,18 @@ class Gate:
         }
         path = servers.folder / f"{self.kind}.json"
         path.write_text(json.dumps({"pebble": config}))
-        env = os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"}
-        argv = ["pebble", "-config", str(path), "-dnsserver", f"{servers.address}:{servers.dns_port}"]
+        env = os.environ | {
+            "PEBBLE_VA_NOSLEEP": "1",
+            "PEBBLE_WFE_NONCEREJECT": "0",
+            "PEBBLE_AUTHZREUSE": "0",
+        }
+        argv = [
+            "pebble",
+            "-config",
+            str(path),
+            "-dnsserver",
+            f"{servers.address}:{servers.dns_port}",
+        ]
         log = open(servers.folder / f"{self.kind}.log", "a")
         self.process = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
         try:
@@ -220,10 +243,14 @@ class Gate:
                     gate.open.wait(60)
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 context = ssl.create_default_context(cafile=gate.servers.ca)
-                line = http.client.HTTPSConnection(gate.servers.address, gate.inner, context=context, timeout=30)
+                line = http.client.HTTPSConnection(
+                    gate.servers.address, gate.inner, context=context, timeout=30
+                )
                 with contextlib.closing(line):
                     # As is, Host included: pebble makes its own addresses of it.
-                    line.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                    line.putrequest(
+                        self.command, self.path, skip_host=True, skip_accept_encoding=True
+                    )
                     for name, value in self.headers.items():
                         line.putheader(name, value)
                     line.endheaders(body)
@@ -236,7 +263,13 @@ class Gate:
                     headers = [*kept, ("Content-Type", "application/problem+json")]
                 self.send_response(status)
                 for name, value in headers:
-                    if name.lower() not in ("connection", "content-length", "date", "server", "transfer-encoding"):
+                    if name.lower() not in (
+                        "connection",
+                        "content-length",
+                        "date",
+                        "server",
+                        "transfer-encoding",
+                    ):
                         self.send_header(name, value)
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
@@ -256,7 +289,9 @@ def certify(folder, address):
 
     def make(common, key, issuer, by, *extensions):
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
-        builder = x509.CertificateBuilder(issuer or subject, subject, key.public_key(), x509.random_serial_number())
+        builder = x509.CertificateBuilder(
+            issuer or subject, subject, key.public_key(), x509.random_serial_number()
+        )
         builder = builder.not_valid_before(now - DAY).not_valid_after(now + 90 * DAY)
         for extension in extensions:
             builder = builder.add_extension(extension, False)

@@ -121,8 +121,12 @@ def _sources(suite):
     if system["ID"] != "debian" or "VERSION_CODENAME" not in system:
         return []
     codename = system["VERSION_CODENAME"]
-    uris = subprocess.run(["apt-get", "--print-uris", "update"], capture_output=True, text=True).stdout
-    releases = re.findall(rf"^'(\S+)/dists/({codename}(?:-updates|-security)?)/InRelease'", uris, re.M)
+    uris = subprocess.run(
+        ["apt-get", "--print-uris", "update"], capture_output=True, text=True
+    ).stdout
+    releases = re.findall(
+        rf"^'(\S+)/dists/({codename}(?:-updates|-security)?)/InRelease'", uris, re.M
+    )
     return [f"deb {uri} {release.replace(codename, suite)} main" for uri, release in releases]
 
 
@@ -131,7 +135,10 @@ def _resolves(source):
     _, uri, release, _ = source.split()
     with tempfile.TemporaryDirectory() as temporary:
         download = ["/usr/lib/apt/apt-helper", "download-file", f"{uri}/dists/{release}/InRelease"]
-        return subprocess.run([*download, f"{temporary}/InRelease"], capture_output=True).returncode == 0
+        return (
+            subprocess.run([*download, f"{temporary}/InRelease"], capture_output=True).returncode
+            == 0
+        )
 
 
 def _apt_settings():
@@ -145,7 +152,9 @@ def _pip_settings():
     pip = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(pip, capture_output=True, text=True).stdout
     kept = re.findall(r"^(?:global|:env:)\.(index-url|proxy)='(.+)'$", listed, re.M)
-    settings = {"cert": str(CERTIFICATES)} | {name.removeprefix("default-"): value for name, value in kept}
+    settings = {"cert": str(CERTIFICATES)} | {
+        name.removeprefix("default-"): value for name, value in kept
+    }
     return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in sorted(settings.items()))
 
 

@@ -57,13 +57,18 @@ class Bench:
 
     def __init__(self, folder):
         self.home = folder
-        self.env = os.environ | {"HOME": str(folder), "FABRIC_REMOTE_JUPYTER_PYTHON_DISTRIBUTION": "venv"}
+        self.env = os.environ | {
+            "HOME": str(folder),
+            "FABRIC_REMOTE_JUPYTER_PYTHON_DISTRIBUTION": "venv",
+        }
         self.hosts = []
         self.layers = []
 
     def up(self, suite, lower=None):
         """Boot a host that goes away with the benchmark."""
-        self.hosts.append(lab.up(f"bench-{os.getpid()}-{len(self.hosts)}", suite, lower=lower, owner=lab.me()))
+        self.hosts.append(
+            lab.up(f"bench-{os.getpid()}-{len(self.hosts)}", suite, lower=lower, owner=lab.me())
+        )
         return self.hosts[-1]
 
     def close(self):
@@ -83,7 +88,11 @@ class Bench:
             seconds[name] = clock(words, self.env, input=script if name == "script" else None)
             host.down()
             self.hosts.remove(host)
-        table("a fresh host", ["", "s", "x script"], [[name, s, s / seconds["script"]] for name, s in seconds.items()])
+        table(
+            "a fresh host",
+            ["", "s", "x script"],
+            [[name, s, s / seconds["script"]] for name, s in seconds.items()],
+        )
 
     def converged(self, suite):
         """Return the name of a layer that holds a converged host."""
@@ -99,7 +108,7 @@ class Bench:
         """A converged host: ssh alone, the probe, and full-setup, in turns."""
         host = self.up(suite, self.converged(suite))
         probe = whole_probe(host)
-        env = self.env | {"FABRIC_REMOTE_JUPYTER_TLS_DOMAIN": host.address}
+        env = self.env | {"FABRIC_REMOTE_JUPYTER_TLS_DOMAINS": host.address}
         clock(self.fab(host), env)  # the clone has another address than the host it was made of
         for title, delay in (("near", 0), ("100 ms away", 0.05)):
             with Distance(host.address, delay) as port:
@@ -126,24 +135,41 @@ class Bench:
             some = hosts[:number]
             probes, runs, cpu = [], [], []
             for _ in range(rounds):
-                probes.append(clock_all([self.ssh(host, "sh -s") for host in some], self.env, probe))
+                probes.append(
+                    clock_all([self.ssh(host, "sh -s") for host in some], self.env, probe)
+                )
                 before = os.times()
                 runs.append(clock(self.fab(*some), self.env))
                 after = os.times()
-                cpu.append(after.children_user - before.children_user + after.children_system - before.children_system)
+                cpu.append(
+                    after.children_user
+                    - before.children_user
+                    + after.children_system
+                    - before.children_system
+                )
             rows.append([number, *(statistics.median(values) for values in (probes, runs, cpu))])
-        table("no change, several hosts", ["hosts", "parallel probes s", "full-setup s", "our CPU s"], rows)
+        table(
+            "no change, several hosts",
+            ["hosts", "parallel probes s", "full-setup s", "our CPU s"],
+            rows,
+        )
 
     def tunnels(self, rounds, suite):
         """The two engines that could carry a tunnel's bytes: 100 MB, and 1,000 small websocket messages there and back."""
         host = self.up(suite, self.converged(suite))
-        env = self.env | {"JUPYTER_PASSWORD": PASSWORD, "FABRIC_REMOTE_JUPYTER_JUPYTER_ACCESS": "tunnel"}
+        env = self.env | {
+            "JUPYTER_PASSWORD": PASSWORD,
+            "FABRIC_REMOTE_JUPYTER_JUPYTER_ACCESS": "tunnel",
+        }
         clock([*self.fab(host)[:-1], "configure-jupyter"], env)
         host.ssh(sh("systemd-run -q --unit=bench-source -p Type=exec python3 -c {}", SOURCE))
         for title, delay in (("near", 0), ("100 ms away", 0.05)):
             rows = []
             with Distance(host.address, delay) as port:
-                for name, engine in (("ssh -N -L", self.openssh), ("Fabric's forward_local", self.fabric)):
+                for name, engine in (
+                    ("ssh -N -L", self.openssh),
+                    ("Fabric's forward_local", self.fabric),
+                ):
                     with engine(host, port, 9000) as local:
                         rates = [100 / download(local) for _ in range(1 if delay else rounds)]
                     with engine(host, port, 8888) as local:
@@ -175,21 +201,50 @@ class Bench:
             with c.forward_local(int(local), int(to), "127.0.0.1", "127.0.0.1"):
                 time.sleep(3600)
         """
-        words = [sys.executable, "-c", program, address, str(port), str(host.key), str(local), str(to)]
+        words = [
+            sys.executable,
+            "-c",
+            program,
+            address,
+            str(port),
+            str(host.key),
+            str(local),
+            str(to),
+        ]
         with ended(subprocess.Popen(words, env=self.env, cwd=ROOT)):
             wait_for("127.0.0.1", local)
             yield local
 
     def fab(self, *hosts, port=22):
         """Return the words of a command line that runs full-setup on *hosts*."""
-        names = ",".join(f"root@127.0.0.1:{port}" if port != 22 else f"root@{host.address}" for host in hosts)
+        names = ",".join(
+            f"root@127.0.0.1:{port}" if port != 22 else f"root@{host.address}" for host in hosts
+        )
         return [FAB, "-r", ROOT, "-H", names, "-i", hosts[0].key, "full-setup"]
 
     def ssh(self, host, command, port=22):
         """Return the words that run *command* by OpenSSH."""
-        options = ["-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={self.home}/hosts", "-o", "LogLevel=ERROR"]
+        options = [
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            f"UserKnownHostsFile={self.home}/hosts",
+            "-o",
+            "LogLevel=ERROR",
+        ]
         address = "127.0.0.1" if port != 22 else host.address
-        return ["ssh", "-F", "none", *options, "-i", host.key, "-p", str(port), f"root@{address}", command]
+        return [
+            "ssh",
+            "-F",
+            "none",
+            *options,
+            "-i",
+            host.key,
+            "-p",
+            str(port),
+            f"root@{address}",
+            command,
+        ]
 
 
 def whole_probe(host):
@@ -299,4 +354,7 @@ def table(title, head, rows):
     """Print a table in Markdown."""
     print(f"\n{title}\n\n| {' | '.join(head)} |\n|{' --- |' * len(head)}")
     for row in rows:
-        print(f"| {' | '.join(f'{cell:.2f}' if isinstance(cell, float) else str(cell) for cell in row)} |", flush=True)
+        print(
+            f"| {' | '.join(f'{cell:.2f}' if isinstance(cell, float) else str(cell) for cell in row)} |",
+            flush=True,
+        )

@@ -40,14 +40,21 @@ def chromium(home, address, certificate):
     certutil = ["certutil", "-d", f"sql:{database}"]
     subprocess.run([*certutil, "-N", "--empty-password"], check=True)
     if certificate:
-        subprocess.run([*certutil, "-A", "-n", "the server", "-t", "P,,"], input=certificate, text=True, check=True)
+        subprocess.run(
+            [*certutil, "-A", "-n", "the server", "-t", "P,,"],
+            input=certificate,
+            text=True,
+            check=True,
+        )
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     options.set_capability("goog:loggingPrefs", {"browser": "SEVERE"})
     hosts = f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {address}"
     for flag in (*FLAGS, hosts, f"--user-data-dir={home}/profile"):
         options.add_argument(flag)
-    service = webdriver.ChromeService(shutil.which("chromedriver"), env=os.environ | {"HOME": str(home)})
+    service = webdriver.ChromeService(
+        shutil.which("chromedriver"), env=os.environ | {"HOME": str(home)}
+    )
     driver = webdriver.Chrome(options, service)
     try:
         screen = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
@@ -75,7 +82,9 @@ class Person:
     def read(self, css, text):
         """Wait until something, on the screen or read out, holds a text."""
         elements = lambda: self.driver.find_elements(By.CSS_SELECTOR, css)  # noqa: E731
-        return self.wait(lambda: any(text in one.get_attribute("textContent") for one in elements()))
+        return self.wait(
+            lambda: any(text in one.get_attribute("textContent") for one in elements())
+        )
 
     def click(self, css):
         """Click something."""
@@ -97,7 +106,11 @@ class Person:
         edge = panel.size["width"] // 2 - 20
 
         def move():
-            hands = ActionChains(self.driver, duration=50).click_and_hold(self.see(css)).move_by_offset(20, 60)
+            hands = (
+                ActionChains(self.driver, duration=50)
+                .click_and_hold(self.see(css))
+                .move_by_offset(20, 60)
+            )
             hands.move_to_element_with_offset(panel, edge, 0).release().perform()
             return True
 

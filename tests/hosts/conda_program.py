@@ -52,14 +52,18 @@ def put(name, version):
 
 def accepted(url):
     """Where the acceptance of a channel's terms is kept for this user."""
-    return Path.home() / ".conda/tos" / hashlib.sha256(url.encode()).hexdigest() / "1752552000.0.json"
+    return (
+        Path.home() / ".conda/tos" / hashlib.sha256(url.encode()).hexdigest() / "1752552000.0.json"
+    )
 
 
 def terms(as_json):
     """End where the terms of a channel are not accepted, if this conda knows of terms."""
     missing = [url for url in CHANNELS if not accepted(url).exists()]
     if "conda-anaconda-tos" in installed() and missing:
-        text = "\n    - ".join(["Terms of Service have not been accepted for the following channels.", *missing])
+        text = "\n    - ".join(
+            ["Terms of Service have not been accepted for the following channels.", *missing]
+        )
         if as_json:
             print(json.dumps({"error": text, "exception_name": "CondaToSNonInteractiveError"}))
         else:
@@ -71,9 +75,15 @@ def change(names, as_json, dry):
     """Install these versions of packages, and say what that was."""
     moves = {name: version for name, version in names.items() if installed().get(name) != version}
     if as_json:
-        old = [{"name": name, "version": installed()[name]} for name in moves if name in installed()]
+        old = [
+            {"name": name, "version": installed()[name]} for name in moves if name in installed()
+        ]
         new = [{"name": name, "version": version} for name, version in moves.items()]
-        actions = {"actions": {"UNLINK": old, "LINK": new}} if moves else {"message": "All requested packages already installed."}
+        actions = (
+            {"actions": {"UNLINK": old, "LINK": new}}
+            if moves
+            else {"message": "All requested packages already installed."}
+        )
         print(json.dumps({"success": True, "dry_run": dry} | actions))
     else:
         print("## Package Plan ##" if moves else "# All requested packages already installed.")
@@ -84,20 +94,32 @@ def change(names, as_json, dry):
 def main(words):
     """Answer one command line."""
     flags = {word for word in words if word.startswith("-")}
-    names = [word for word in words[1:] if not word.startswith("-") and word not in (str(PREFIX), "base")]
+    names = [
+        word for word in words[1:] if not word.startswith("-") and word not in (str(PREFIX), "base")
+    ]
     as_json, dry = "--json" in flags, "--dry-run" in flags
     if words == ["--version"]:
         print(f"conda {installed()['conda']}")
     elif words[0] == "info":
-        print(json.dumps({"root_prefix": str(PREFIX), "conda_version": installed().get("conda")}, indent=2))
+        print(
+            json.dumps(
+                {"root_prefix": str(PREFIX), "conda_version": installed().get("conda")}, indent=2
+            )
+        )
     elif words[0] == "list":
-        print(json.dumps([{"name": name, "version": version} for name, version in installed().items()]))
+        print(
+            json.dumps(
+                [{"name": name, "version": version} for name, version in installed().items()]
+            )
+        )
     elif words[0] == "init":
         file = Path.home() / {"zsh": ".zshrc"}.get(words[1], ".bashrc")
         text = file.read_text() if file.exists() else ""
         block = BLOCK.format(p=PREFIX, shell=words[1])
         old = re.compile(r"# >>> conda initialize >>>.*?# <<< conda initialize <<<\n", re.S)
-        file.write_text(old.sub(lambda _: block, text) if old.search(text) else f"{text}\n{block}\n")
+        file.write_text(
+            old.sub(lambda _: block, text) if old.search(text) else f"{text}\n{block}\n"
+        )
     elif words[:2] == ["tos", "accept"]:
         url = words[-1]
         accepted(url).parent.mkdir(parents=True, exist_ok=True)

@@ -15,9 +15,19 @@ from . import lab as the_lab
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 BIN = Path(sys.executable).parent
-TEST_HOST = os.environ.get("TEST_HOST")  # root@server[:port], with TEST_KEY=... if the key is not a usual one
+TEST_HOST = os.environ.get(
+    "TEST_HOST"
+)  # root@server[:port], with TEST_KEY=... if the key is not a usual one
 NUMBERS = itertools.count(1)
-LONGEST_FIRST = ["test_release", "test_full_setup", "test_lockout", "test_conda", "test_runner", "test_certs", "test_several"]
+LONGEST_FIRST = [
+    "test_release",
+    "test_full_setup",
+    "test_lockout",
+    "test_conda",
+    "test_runner",
+    "test_certs",
+    "test_several",
+]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -30,7 +40,11 @@ def pytest_collection_modifyitems(items):
                 item.add_marker("lab")
     # Two workers end together when what takes longest comes first.
     order = {name: number for number, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(order)) if HERE in item.path.parents else len(order) + 1)
+    items.sort(
+        key=lambda item: (
+            order.get(item.path.stem, len(order)) if HERE in item.path.parents else len(order) + 1
+        )
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +74,9 @@ class Server:
         options = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new"]
         options += ["-i", self.key] if self.key else []
         argv = ["ssh", "-p", str(self.port), *options, f"{user}@{self.address}", command]
-        return subprocess.run(argv, check=check, input=input, timeout=timeout, capture_output=True, text=True)
+        return subprocess.run(
+            argv, check=check, input=input, timeout=timeout, capture_output=True, text=True
+        )
 
 
 @pytest.fixture(scope="session")
@@ -157,10 +173,22 @@ class Operator:
 
     def env(self, **more):
         """The environment of the operator's programs: no agent and no settings of whoever runs the tests."""
-        private = ("FABRIC_", "INVOKE_", "SSH_", "XDG_", "JUPYTER_", "USER_PASSWORD", "SUDO_PASSWORD")
+        private = (
+            "FABRIC_",
+            "INVOKE_",
+            "SSH_",
+            "XDG_",
+            "JUPYTER_",
+            "USER_PASSWORD",
+            "SUDO_PASSWORD",
+        )
         kept = {name: value for name, value in os.environ.items() if not name.startswith(private)}
         # Anaconda has tests of its own; the others take what is there sooner.
-        return kept | {"HOME": str(self.home), "FABRIC_REMOTE_JUPYTER_PYTHON_DISTRIBUTION": "venv"} | more
+        return (
+            kept
+            | {"HOME": str(self.home), "FABRIC_REMOTE_JUPYTER_PYTHON_DISTRIBUTION": "venv"}
+            | more
+        )
 
 
 @pytest.fixture
@@ -175,14 +203,31 @@ def operator(tmp_path):
 def fab(operator):
     """Run `fab` as the operator, on one host, several or none: `fab(host, "harden-ssh", "--dry")`."""
 
-    def run(host, *words, env=None, check=True, input=None, timeout=900, cwd=REPOSITORY, program=BIN / "fab"):
+    def run(
+        host,
+        *words,
+        env=None,
+        check=True,
+        input=None,
+        timeout=900,
+        cwd=REPOSITORY,
+        program=BIN / "fab",
+    ):
         hosts = [host] if not isinstance(host, list | tuple) else host
         where = ["-H", ",".join(one.string for one in hosts)] if host else []
         keys = ["-i", hosts[0].key] if host and hosts[0].key else []
         argv = [str(word) for word in (program, *where, *keys, *words)]
         source = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
         environment = operator.env(**(env or {}))
-        done = subprocess.run(argv, cwd=cwd, env=environment, timeout=timeout, capture_output=True, text=True, **source)
+        done = subprocess.run(
+            argv,
+            cwd=cwd,
+            env=environment,
+            timeout=timeout,
+            capture_output=True,
+            text=True,
+            **source,
+        )
         if check and done.returncode:
             pytest.fail(f"{' '.join(argv)}: status {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done

@@ -39,7 +39,12 @@ class Run:
     def having(self, *statuses, task=None):
         """The resources (and handlers) that ended in one of these statuses."""
         parts = [part for part in self.report["tasks"] if task in (None, part["task"])]
-        return {row["resource"] for part in parts for row in part["resources"] if row["status"] in statuses}
+        return {
+            row["resource"]
+            for part in parts
+            for row in part["resources"]
+            if row["status"] in statuses
+        }
 
     @property
     def changed(self):
@@ -55,7 +60,11 @@ class Run:
     @property
     def is_calm(self):
         """Whether nothing was to be done, and one question was enough to know."""
-        return self.status == 0 and self.having("ok") == {name for _, name in self.items} and self.trips == 1
+        return (
+            self.status == 0
+            and self.having("ok") == {name for _, name in self.items}
+            and self.trips == 1
+        )
 
 
 @pytest.fixture
@@ -112,12 +121,22 @@ def tell(request, layer, full_setup, shared):
             told.write_bytes(pickle.dumps([before, foretold, after, *runs]))
 
         told = shared / f"story-{suite}"
-        _stories[suite] = Story(layer(suite, "converged", converge), *pickle.loads(told.read_bytes()))
+        _stories[suite] = Story(
+            layer(suite, "converged", converge), *pickle.loads(told.read_bytes())
+        )
 
     def story(suite):
         if suite not in _stories:
-            items = [item for item in request.session.items if {"server", "tell"} & set(item.fixturenames)]
-            wanted = {item.callspec.params.get("suite", suite) for item in items if hasattr(item, "callspec")}
+            items = [
+                item
+                for item in request.session.items
+                if {"server", "tell"} & set(item.fixturenames)
+            ]
+            wanted = {
+                item.callspec.params.get("suite", suite)
+                for item in items
+                if hasattr(item, "callspec")
+            }
             new = sorted({suite, *wanted} - set(_stories))
             _stories.update(dict.fromkeys(new))
             with ThreadPoolExecutor() as pool:  # they wait for downloads, mostly

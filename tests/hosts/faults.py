@@ -37,7 +37,9 @@ def bare(suite, lab):
 def clone(suite, lab, story):
     """A clone of a converged host, common to all tests, which leave it as it was: its new address is still to be taken up."""
     host = one("clone", suite, lab, story.layer)
-    host.nsenter("until curl -so /dev/null http://127.0.0.1:8888/jupyter/api; do sleep 0.2; done", timeout=60)
+    host.nsenter(
+        "until curl -so /dev/null http://127.0.0.1:8888/jupyter/api; do sleep 0.2; done", timeout=60
+    )
     return host
 
 
@@ -104,9 +106,13 @@ class Running:
 
 def state(host):
     """What is known of each file, but for what packages and pip own, whose lists are looked at, and for a login's marks."""
-    skipped = " -o ".join(f"-path '{path}'" for path in ("/usr", "/var/log", "/run", "*/site-packages"))
+    skipped = " -o ".join(
+        f"-path '{path}'" for path in ("/usr", "/var/log", "/run", "*/site-packages")
+    )
     find = rf"find / -xdev \( {skipped} \) -prune -o -printf '%p %M %u:%g %s %T@ %l\n'"
-    return set(host.nsenter(f"{find}; find /run/remote-jupyter 2>/dev/null || :").stdout.splitlines())
+    return set(
+        host.nsenter(f"{find}; find /run/remote-jupyter 2>/dev/null || :").stdout.splitlines()
+    )
 
 
 @contextlib.contextmanager
@@ -115,7 +121,8 @@ def nothing_changes(host, but=r"$^"):
     before = state(host)
     yield
     changed = {line for line in before ^ state(host) if not re.match(but, line)}
-    assert len(before) > 1000 and changed == set()
+    assert len(before) > 1000
+    assert changed == set()
 
 
 @contextlib.contextmanager
@@ -142,7 +149,8 @@ def is_one_failure(run, host, task, *says):
     told = run.text[run.text.index(line) :]
     assert at == task
     assert [text for text in says if text not in told] == []
-    assert run.err.startswith(f"{host.address}  ") and run.err.count("\n") == 1
+    assert run.err.startswith(f"{host.address}  ")
+    assert run.err.count("\n") == 1
     assert "run the same command again" in run.err.lower()
     assert re.search(rf"^{re.escape(host.address)}  ok=\d+ changed=\d+ failed=1 ", run.out, re.M)
     return run.status == 1
@@ -150,7 +158,9 @@ def is_one_failure(run, host, task, *says):
 
 def is_one_refusal(run, host, task, *says):
     """Whether one resource was refused before anything was changed."""
-    assert not run.changed and run.trips == 1 and "Nothing was changed" in run.err
+    assert not run.changed
+    assert run.trips == 1
+    assert "Nothing was changed" in run.err
     return is_one_failure(run, host, task, *says)
 
 

@@ -19,7 +19,13 @@ from . import base, network
 
 HERE = Path(__file__).parent
 PLACEHOLDER = "/opt/placehold_placehold"
-VERSIONS = {"conda": "26.5.3", "python": "3.13.5", "conda-anaconda-tos": "0.2.2", "pip": "25.1", "setuptools": "80.9"}
+VERSIONS = {
+    "conda": "26.5.3",
+    "python": "3.13.5",
+    "conda-anaconda-tos": "0.2.2",
+    "pip": "25.1",
+    "setuptools": "80.9",
+}
 JUPYTER = {"jupyterlab": "4.5.0", "notebook": "7.5.0"}
 CHANNEL = VERSIONS | JUPYTER | {"conda": "26.7.1", "setuptools": "81.0"}
 BUILD = f"""
@@ -50,7 +56,14 @@ def environment(lab, suite, layer):
 
 
 def installer(
-    name="Anaconda3", env=None, versions=VERSIONS | JUPYTER, size=1000, glibc="2.17", gates="", ballast=0, machine=None
+    name="Anaconda3",
+    env=None,
+    versions=VERSIONS | JUPYTER,
+    size=1000,
+    glibc="2.17",
+    gates="",
+    ballast=0,
+    machine=None,
 ):
     """The bytes of an installer; *env* is a real environment's tar, and without it the environment has conda only."""
     payload = io.BytesIO(env or b"")
@@ -75,7 +88,9 @@ def installer(
     values = {
         "NAME": name,
         "VERSION": "2026.01-1",
-        "PLATFORM": {"x86_64": "linux-64"}.get(machine or platform.machine(), f"linux-{machine or platform.machine()}"),
+        "PLATFORM": {"x86_64": "linux-64"}.get(
+            machine or platform.machine(), f"linux-{machine or platform.machine()}"
+        ),
         "MD5": hashlib.md5(data).hexdigest(),
         "GLIBC": glibc,
         "FOLDER": name.lower(),
@@ -84,7 +99,11 @@ def installer(
         "GATES": gates,
         "PLACEHOLDER": PLACEHOLDER,
     }
-    header = re.sub(r"@([A-Z0-9]+)@(?!@)", lambda match: values.get(match[1], match[0]), (HERE / "installer.sh").read_text())
+    header = re.sub(
+        r"@([A-Z0-9]+)@(?!@)",
+        lambda match: values.get(match[1], match[0]),
+        (HERE / "installer.sh").read_text(),
+    )
     return header.encode() + data
 
 
@@ -125,7 +144,12 @@ class Mirror:
     @staticmethod
     def settings(url, data):
         """The settings of an installer, in the environment."""
-        settings = {"URL": url, "SHA256": hashlib.sha256(data).hexdigest(), "DISTRIBUTION": "anaconda", "ACCEPT_TERMS": "yes"}
+        settings = {
+            "URL": url,
+            "SHA256": hashlib.sha256(data).hexdigest(),
+            "DISTRIBUTION": "anaconda",
+            "ACCEPT_TERMS": "yes",
+        }
         return {f"FABRIC_REMOTE_JUPYTER_PYTHON_{key}": value for key, value in settings.items()}
 
     def fetched(self, method="GET"):
@@ -152,7 +176,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         mirror.asked.append((self.command, start))
         data = mirror.instead.get(name, mirror.files.get(name))
         if data is None or mirror.status != 200 or start >= len(data) > 0:
-            self.send_response(404 if data is None else mirror.status if mirror.status != 200 else 416)
+            self.send_response(
+                404 if data is None else mirror.status if mirror.status != 200 else 416
+            )
             self.send_header("Content-Length", "0")
             self.end_headers()
             return

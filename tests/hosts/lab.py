@@ -87,7 +87,9 @@ class Host:
                 status = Path("/proc", str(pid), "status").read_text()
             except OSError:
                 continue
-            if re.search(r"^NSpid:\t\d+\t1$", status, re.M) and not re.search(r"^State:\t[ZX]", status, re.M):
+            if re.search(r"^NSpid:\t\d+\t1$", status, re.M) and not re.search(
+                r"^State:\t[ZX]", status, re.M
+            ):
                 return pid
         return None
 
@@ -151,7 +153,11 @@ class Host:
         _unmount(self)
         kept.mkdir(parents=True)
         (self.home / "upper").rename(kept / "files")
-        facts = {"suite": self.suite, "lowers": [str(kept / "files"), *self.lowers], "owner": self.owner}
+        facts = {
+            "suite": self.suite,
+            "lowers": [str(kept / "files"), *self.lowers],
+            "owner": self.owner,
+        }
         (kept / "layer.json").write_text(json.dumps(facts))
         self.down()
 
@@ -179,7 +185,9 @@ class Host:
     def _pids(self):
         """Every process of the host, found by its cgroup."""
         folders = [folder for group in self._cgroups for folder, _, _ in os.walk(group)]
-        return sorted({int(pid) for folder in folders for pid in _read(Path(folder, "cgroup.procs")).split()})
+        return sorted(
+            {int(pid) for folder in folders for pid in _read(Path(folder, "cgroup.procs")).split()}
+        )
 
     def _nsenter(self):
         pid = self.pid
@@ -233,7 +241,9 @@ def find(name):
     for host in hosts():
         if host.name == name:
             return host
-    raise LabError(f"no such host: {name}; there are: {', '.join(h.name for h in hosts()) or 'none'}")
+    raise LabError(
+        f"no such host: {name}; there are: {', '.join(h.name for h in hosts()) or 'none'}"
+    )
 
 
 def down(name):
@@ -293,7 +303,9 @@ def session():
 
 def _layers():
     """The layers of this lab folder and what is known of each."""
-    found = [(file.parent.name, _read(file)) for file in (base.folder() / "layers").glob("*/layer.json")]
+    found = [
+        (file.parent.name, _read(file)) for file in (base.folder() / "layers").glob("*/layer.json")
+    ]
     return [(name, json.loads(text)) for name, text in found if text]
 
 
@@ -317,7 +329,9 @@ def _states():
     for file in sorted(RUN.glob("*.json")):
         if text := _read(file):
             facts = json.loads(text)
-            found.append(Host(**facts | {"folder": Path(facts["folder"]), "lowers": tuple(facts["lowers"])}))
+            found.append(
+                Host(**facts | {"folder": Path(facts["folder"]), "lowers": tuple(facts["lowers"])})
+            )
     return found
 
 
@@ -351,7 +365,9 @@ def _watch(owner):
         argv = ["setsid", "--fork", sys.executable, "-m", __name__, owner, str(mark)]
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
         null = subprocess.DEVNULL
-        subprocess.run(argv, check=True, cwd="/", env=environment, stdin=null, stdout=null, stderr=null)
+        subprocess.run(
+            argv, check=True, cwd="/", env=environment, stdin=null, stdout=null, stderr=null
+        )
         mark.touch()
 
 
@@ -405,7 +421,21 @@ def _personalise(host):
     for key in old:  # a clone: the same kinds of keys, at the same sizes
         bits = run("ssh-keygen", "-l", "-f", key).stdout.split()[0]
         kind = key.name.split("_")[2]
-        run("ssh-keygen", "-q", "-t", kind, "-b", bits, "-N", "", "-C", host.name, "-f", key, input="y\n")
+        run(
+            "ssh-keygen",
+            "-q",
+            "-t",
+            kind,
+            "-b",
+            bits,
+            "-N",
+            "",
+            "-C",
+            host.name,
+            "-f",
+            key,
+            input="y\n",
+        )
     if not old:
         run("ssh-keygen", "-A", "-f", host.root)
 
@@ -414,13 +444,21 @@ def _boot(host):
     for group in host._cgroups:
         group.mkdir(exist_ok=True)
     nspawn = ["systemd-nspawn", "--boot", "--machine", host.name, "--directory", host.root]
-    nspawn += ["--network-namespace-path", f"/run/netns/{host._namespace}", "--capability=CAP_NET_ADMIN"]
+    nspawn += [
+        "--network-namespace-path",
+        f"/run/netns/{host._namespace}",
+        "--capability=CAP_NET_ADMIN",
+    ]
     nspawn += ["--quiet", "--register=no", "--keep-unit"]  # this machine may run no systemd
     nspawn += ["--link-journal=no", "--resolv-conf=off", "--timezone=off"]
     boot = Path(__file__).with_name("boot.sh")
     argv = [str(word) for word in (boot, host._namespace, *host._cgroups, "--", *nspawn)]
     # As on a server: it may change its own /proc/sys/net, and what /tmp is its release decides.
-    as_server = {"PATH": PATH, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_NSPAWN_TMPFS_TMP": "0"}
+    as_server = {
+        "PATH": PATH,
+        "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network",
+        "SYSTEMD_NSPAWN_TMPFS_TMP": "0",
+    }
     with open(host.console, "ab") as console:
         streams = {"stdin": subprocess.DEVNULL, "stdout": console, "stderr": console}
         # A session of its own: a Ctrl-C in the terminal of a test run is not for the hosts.
@@ -449,7 +487,9 @@ def _wait(condition, timeout, host):
             return
         if not alive or time.monotonic() > deadline:
             console = "\n".join(_read(host.console).splitlines()[-25:])
-            raise LabError(f"{host.name} {'hangs' if alive else 'has ended'}; its console says:\n{console}")
+            raise LabError(
+                f"{host.name} {'hangs' if alive else 'has ended'}; its console says:\n{console}"
+            )
         time.sleep(0.03)
 
 

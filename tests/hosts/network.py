@@ -131,5 +131,9 @@ def _free_range():
 
 def _mtu():
     """The way out may carry less than a veth does."""
-    ways = [Path("/sys/class/net", route["dev"], "mtu") for route in _routes() if route["dst"] == "default"]
+    ways = [
+        Path("/sys/class/net", route["dev"], "mtu")
+        for route in _routes()
+        if route["dst"] == "default"
+    ]
     return min((int(path.read_text()) for path in ways), default=1500)

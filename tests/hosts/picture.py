@@ -19,7 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 FAB = Path(sys.executable).with_name("fab")
 WIDTH, CELL, ROW = 124, 7.83, 18  # columns, and the size of one in pixels
 NBSP = "\xa0"  # other spaces would be drawn as one
-COLOURS = {"31": "#e06c75", "32": "#98c379", "33": "#e5c07b", "35": "#c678dd", "36": "#56b6c2"}  # xterm's numbers
+COLOURS = {
+    "31": "#e06c75",
+    "32": "#98c379",
+    "33": "#e5c07b",
+    "35": "#c678dd",
+    "36": "#56b6c2",
+}  # xterm's numbers
 
 
 def main(suite="bookworm"):
@@ -41,7 +47,9 @@ def screen(words, env):
     """Run a command on a terminal of its own; return its lines at the last moment at which one of them said running."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, WIDTH, 0, 0))
-    process = subprocess.Popen([FAB, *words[1:]], cwd=ROOT, env=env, stdin=slave, stdout=slave, stderr=slave)
+    process = subprocess.Popen(
+        [FAB, *words[1:]], cwd=ROOT, env=env, stdin=slave, stdout=slave, stderr=slave
+    )
     os.close(slave)
     text, moment = "", []
     while data := read(master):

@@ -16,7 +16,12 @@ def found():
     for version in VERSIONS:
         for folder in [*map(Path, os.get_exec_path()), *sorted(pyenv.glob(f"{version}.*/bin"))]:
             program = folder / f"python{version}"
-            if program.exists() and not subprocess.run([program, "-c", "import ensurepip, venv"], capture_output=True).returncode:
+            if (
+                program.exists()
+                and not subprocess.run(
+                    [program, "-c", "import ensurepip, venv"], capture_output=True
+                ).returncode
+            ):
                 programs[version] = program
                 break
     return programs
@@ -25,4 +30,6 @@ def found():
 def told():
     """Return which there are, and which there are not, in words."""
     missing = [version for version in VERSIONS if version not in found()]
-    return f"with Python {', '.join(found()) or 'none'}" + (f"; not found: {', '.join(missing)}" if missing else "")
+    return f"with Python {', '.join(found()) or 'none'}" + (
+        f"; not found: {', '.join(missing)}" if missing else ""
+    )

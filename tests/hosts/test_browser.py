@@ -11,7 +11,9 @@ from . import browser
 from .visitor import PASSWORD
 
 pytest_plugins = ["tests.hosts.converged"]
-pytestmark = pytest.mark.skipif(bool(browser.MISSING), reason=f"not installed: {', '.join(browser.MISSING)}")
+pytestmark = pytest.mark.skipif(
+    bool(browser.MISSING), reason=f"not installed: {', '.join(browser.MISSING)}"
+)
 
 NOTEBOOKS = "/home/jupyter/notebooks"
 # This person has no use for news, and reads terminals by a screen reader, as a test must: what is drawn is only pixels.
@@ -58,9 +60,13 @@ def test_a_person_logs_in_and_uses_a_notebook_and_a_terminal(person, server, ora
     for number, (code, result) in enumerate(CELLS.items(), 1):
         person.type(code)
         person.type(Keys.ENTER, holding=[Keys.SHIFT])
-        person.read(f".jp-Notebook .jp-Cell:nth-child({number}) .jp-OutputArea-executeResult pre", result)
+        person.read(
+            f".jp-Notebook .jp-Cell:nth-child({number}) .jp-OutputArea-executeResult pre", result
+        )
     person.type("s", holding=[Keys.CONTROL])
-    person.see(".jp-Dialog input").send_keys(Keys.CONTROL, "a", Keys.NULL, "answer.ipynb", Keys.ENTER)
+    person.see(".jp-Dialog input").send_keys(
+        Keys.CONTROL, "a", Keys.NULL, "answer.ipynb", Keys.ENTER
+    )
 
     person.click(".lm-DockPanel-tabBar .lm-TabBar-addButton")
     person.click('.jp-LauncherCard[title*="terminal"]')

@@ -41,16 +41,21 @@ class Site:
         """The settings as environment."""
         tls = {
             "issuer": "letsencrypt",
-            "domain": self.name,
+            "domains": self.name,
             "acme_server": self.acme.production.url,
             "acme_staging": self.acme.staging.url,
             "acme_ca": str(self.acme.ca),
         }
-        return {f"FABRIC_REMOTE_JUPYTER_TLS_{name.upper()}": str(value) for name, value in (tls | settings).items()}
+        return {
+            f"FABRIC_REMOTE_JUPYTER_TLS_{name.upper()}": str(value)
+            for name, value in (tls | settings).items()
+        }
 
     def visitor(self, certificate="", **options):
         """Somebody who trusts the authority of the ACME server, and perhaps one certificate, and is logged in."""
-        visitor = Visitor(self.host.address, certificate + self.acme.production.roots, self.name, **options)
+        visitor = Visitor(
+            self.host.address, certificate + self.acme.production.roots, self.name, **options
+        )
         assert visitor.log_in(PASSWORD) == 302
         return visitor
 
@@ -144,8 +149,10 @@ def test_a_name_that_leads_nowhere_is_said_and_no_try_is_spent(site, issue):
     run = issue(site)
     says = f"{site.name} has no address in the DNS"
     assert is_one_failure(run, site.host, "issue-cert", "AcmeCertificate", says, site.host.address)
-    assert "no try was spent" in run.text and site.requests == before
-    assert is_self_signed(site.served()) and certificate_names(site.served()) == {site.name}
+    assert "no try was spent" in run.text
+    assert site.requests == before
+    assert is_self_signed(site.served())
+    assert certificate_names(site.served()) == {site.name}
 
 
 def test_the_first_certificate_is_rehearsed_then_got_then_served_and_no_kernel_ends(bare, issue):
@@ -156,15 +163,21 @@ def test_the_first_certificate_is_rehearsed_then_got_then_served_and_no_kernel_e
         assert run("x") == "41"
     assert first.status == 0, first.text
     assert first.changed == {CHALLENGE, f"AcmeCertificate {bare.name}", "install certificate"}
-    assert certificate_names(bare.served()) == {bare.name} and not is_self_signed(bare.served())
+    assert certificate_names(bare.served()) == {bare.name}
+    assert not is_self_signed(bare.served())
     visitor = bare.visitor()
     assert visitor.compute("6*7") == "42"
     headers = visitor.ask("GET", "/lab").headers
-    assert headers.get_all("Server") == ["TornadoServer"] and headers["Strict-Transport-Security"] == "max-age=63072000"
+    assert headers.get_all("Server") == ["TornadoServer"]
+    assert headers["Strict-Transport-Security"] == "max-age=63072000"
     asked = bare.acme.staging.requests[staging:], bare.acme.production.requests[production:]
     assert all(any("POST /order-plz" in line for line in lines) for lines in asked)
     log = certbot_said(bare.host)
-    assert log.index("rehearsing with") < log.index("Simulating") < log.index("Requesting a certificate")
+    assert (
+        log.index("rehearsing with")
+        < log.index("Simulating")
+        < log.index("Requesting a certificate")
+    )
 
     before = bare.requests
     assert issue(bare).is_calm
@@ -177,13 +190,17 @@ def test_the_first_certificate_is_rehearsed_then_got_then_served_and_no_kernel_e
 def test_the_staging_server_gives_one_for_trials_and_the_real_server_replaces_it(bare, issue):
     before = len(bare.acme.production.requests)
     trial = issue(bare, "issue-cert", "--staging")
-    assert trial.status == 0 and len(bare.acme.production.requests) == before, trial.text
+    assert trial.status == 0, trial.text
+    assert len(bare.acme.production.requests) == before, trial.text
     got = bare.served()
-    assert certificate_names(got) == {bare.name} and not is_self_signed(got)
+    assert certificate_names(got) == {bare.name}
+    assert not is_self_signed(got)
     assert issue(bare, "issue-cert", "--staging").is_calm
     real = issue(bare)
-    assert real.status == 0 and f"AcmeCertificate {bare.name}" in real.changed
-    assert bare.served().issuer != got.issuer and bare.visitor().compute("6*7") == "42"
+    assert real.status == 0
+    assert f"AcmeCertificate {bare.name}" in real.changed
+    assert bare.served().issuer != got.issuer
+    assert bare.visitor().compute("6*7") == "42"
 
 
 def test_a_name_more_is_one_more_in_the_certificate(certified, issue):
@@ -192,10 +209,17 @@ def test_a_name_more_is_one_more_in_the_certificate(certified, issue):
     both = f"{certified.name},{other}"
     run = issue(certified, domain=both)
     assert run.status == 0, run.text
-    assert run.changed == {SITE, CHALLENGE, f"AcmeCertificate {certified.name} {other}", "reload apache2", "install certificate"}
+    assert run.changed == {
+        SITE,
+        CHALLENGE,
+        f"AcmeCertificate {certified.name} {other}",
+        "reload apache2",
+        "install certificate",
+    }
     assert certificate_names(certified.served()) == {certified.name, other}
     assert issue(certified, domain=both).is_calm
-    assert issue(certified).status == 0 and certificate_names(certified.served()) == {certified.name}
+    assert issue(certified).status == 0
+    assert certificate_names(certified.served()) == {certified.name}
 
 
 # -- renewals
@@ -210,7 +234,9 @@ def archived(host):
 
 def renew_by_timer(host, seconds=60, fails=False):
     """Let certbot's own timer find that it is time, and wait until certbot has renewed, or has failed, and ended."""
-    host.nsenter(f"sed -i 's/^#* *renew_before_expiry.*/renew_before_expiry = 100 days/' {LE}/renewal/remote-jupyter.conf")
+    host.nsenter(
+        f"sed -i 's/^#* *renew_before_expiry.*/renew_before_expiry = 100 days/' {LE}/renewal/remote-jupyter.conf"
+    )
     soon = "[Timer]\nOnCalendar=\nOnActiveSec=1s\nRandomizedDelaySec=0\nAccuracySec=100ms\n"
     began, before = host.nsenter("date '+%F %T'").stdout.strip(), archived(host)
     host.nsenter(f"mkdir -p {TIMER}; cat >{TIMER}/soon.conf", input=soon)
@@ -218,11 +244,19 @@ def renew_by_timer(host, seconds=60, fails=False):
     log = ["journalctl", "--no-pager", "-u", "certbot.service", "--since", began, "-o", "cat"]
     try:
         # A run that found nothing to do is none: the timer may make up for one that it missed.
-        failed = f"journalctl -u certbot.service --since '{began}' -o cat | grep -q 'Failed with result'"
-        over = (lambda: host.nsenter(failed, check=False).returncode == 0) if fails else (lambda: archived(host) != before)
+        failed = (
+            f"journalctl -u certbot.service --since '{began}' -o cat | grep -q 'Failed with result'"
+        )
+        over = (
+            (lambda: host.nsenter(failed, check=False).returncode == 0)
+            if fails
+            else (lambda: archived(host) != before)
+        )
         assert eventually(over, seconds), host.nsenter(log).stdout
         ended = ["systemctl", "is-active", "certbot.service"]
-        assert eventually(lambda: host.nsenter(ended, check=False).stdout in ("inactive\n", "failed\n"), seconds)
+        assert eventually(
+            lambda: host.nsenter(ended, check=False).stdout in ("inactive\n", "failed\n"), seconds
+        )
     finally:
         # First, as the timer may make up for a missed run at once.
         host.nsenter(f"sed -i 's/^renew_before_expiry.*/# &/' {LE}/renewal/remote-jupyter.conf")
@@ -253,16 +287,20 @@ def test_a_renewal_can_be_forced_while_a_kernel_runs_on(certified, issue):
 
 
 @on("bookworm")
-def test_a_renewal_that_apache_would_not_take_up_changes_nothing_of_what_is_served(certified, issue):
+def test_a_renewal_that_apache_would_not_take_up_changes_nothing_of_what_is_served(
+    certified, issue
+):
     before, broken = certified.served(), "/etc/apache2/conf-enabled/broken.conf"
     certified.host.nsenter(f"echo 'Nonsense on' >{broken}")
     try:
         renew_by_timer(certified.host)
-        assert certified.served() == before and certified.visitor().compute("6*7") == "42"
+        assert certified.served() == before
+        assert certified.visitor().compute("6*7") == "42"
     finally:
         certified.host.nsenter(["rm", broken])
     run = issue(certified)
-    assert run.status == 0 and run.changed == {f"ServedCertificate {CERTIFICATE}"}
+    assert run.status == 0
+    assert run.changed == {f"ServedCertificate {CERTIFICATE}"}
     assert certified.served().serial_number != before.serial_number
     assert issue(certified).is_calm
 
@@ -281,7 +319,8 @@ def test_an_account_that_the_issuer_has_forgotten_is_made_anew(certified, issue)
     assert certified.served() != again
     kept = certified.host.nsenter(f"ls -d {LE}/accounts/*/dir.lost-*").stdout
     assert kept.count("\n") == 1
-    assert certified.visitor().compute("6*7") == "42" and issue(certified).is_calm
+    assert certified.visitor().compute("6*7") == "42"
+    assert issue(certified).is_calm
 
 
 # -- nothing that was served before stops being served
@@ -308,16 +347,24 @@ def test_a_name_that_leads_elsewhere_is_said_and_nobody_is_asked(bare, issue):
     other = next(one for suite, one in _sites.items() if one is not bare)
     cases = {
         (other.host.address,): f"leads to {other.host.address}, which is not this server (HTTP ",
-        (bare.host.address, other.host.address): f"leads to {other.host.address}, which is not this server",
-        (bare.acme.address,): f"port 80 of {bare.acme.address} ({bare.name}) refuses connections from here",
+        (
+            bare.host.address,
+            other.host.address,
+        ): f"leads to {other.host.address}, which is not this server",
+        (
+            bare.acme.address,
+        ): f"port 80 of {bare.acme.address} ({bare.name}) refuses connections from here",
         (bare.host.address, "2001:db8::1"): "leads to 2001:db8::1, which is not this server's",
     }
     before = bare.requests
     with served_on(bare):
         for addresses, says in cases.items():
             bare.acme.name(bare.name, *addresses)
-            assert is_one_failure(issue(bare), bare.host, "issue-cert", f"AcmeCertificate {bare.name}: ", says)
-    assert bare.requests == before and tries(bare) == 0
+            assert is_one_failure(
+                issue(bare), bare.host, "issue-cert", f"AcmeCertificate {bare.name}: ", says
+            )
+    assert bare.requests == before
+    assert tries(bare) == 0
 
 
 @on("bookworm")
@@ -327,10 +374,18 @@ def test_a_closed_port_80_is_said_and_nobody_is_asked(bare, issue):
     try:
         with served_on(bare):
             says = f"port 80 of {bare.host.address} ({bare.name}) does not answer from here"
-            assert is_one_failure(issue(bare), bare.host, "issue-cert", f"AcmeCertificate {bare.name}", says, "firewall")
+            assert is_one_failure(
+                issue(bare),
+                bare.host,
+                "issue-cert",
+                f"AcmeCertificate {bare.name}",
+                says,
+                "firewall",
+            )
     finally:
         bare.host.nsenter("ufw delete deny 80")
-    assert bare.requests == before and tries(bare) == 0
+    assert bare.requests == before
+    assert tries(bare) == 0
 
 
 @on("bookworm")
@@ -339,10 +394,17 @@ def test_a_wrong_clock_is_said_and_nobody_is_asked(bare, issue):
     wrong = '#!/bin/sh\n[ "$*" = +%s ] || exec /usr/bin/date "$@"\necho $(($(/usr/bin/date +%s) - 7200))\n'
     bare.host.nsenter(f"cat >{date}; chmod 755 {date}", input=wrong)
     try:
-        assert is_one_failure(issue(bare), bare.host, "issue-cert", "Check clock", "its clock is 120 minutes behind yours")
+        assert is_one_failure(
+            issue(bare),
+            bare.host,
+            "issue-cert",
+            "Check clock",
+            "its clock is 120 minutes behind yours",
+        )
     finally:
         bare.host.nsenter(["rm", date])
-    assert bare.requests == before and is_self_signed(bare.served())
+    assert bare.requests == before
+    assert is_self_signed(bare.served())
 
 
 @on("trixie")
@@ -350,8 +412,11 @@ def test_a_rehearsal_that_fails_spends_no_try(bare, issue):
     before = len(bare.acme.production.requests)
     with bare.acme.staging.gone(), served_on(bare):
         says = "the rehearsal failed; no try with the real server was spent"
-        assert is_one_failure(issue(bare), bare.host, "issue-cert", f"AcmeCertificate {bare.name}: apply failed", says)
-    assert len(bare.acme.production.requests) == before and tries(bare) == 0
+        assert is_one_failure(
+            issue(bare), bare.host, "issue-cert", f"AcmeCertificate {bare.name}: apply failed", says
+        )
+    assert len(bare.acme.production.requests) == before
+    assert tries(bare) == 0
 
 
 @on("bookworm")
@@ -359,15 +424,31 @@ def test_tries_that_fail_are_counted_and_told_and_after_the_last_one_nobody_is_a
     bare.acme.name(BLOCKED, bare.host.address)
     production = bare.acme.production
     with served_on(bare):
-        with production.refusing(429, "rateLimited", "too many certificates already issued for this set"):
+        with production.refusing(
+            429, "rateLimited", "too many certificates already issued for this set"
+        ):
             run = issue(bare)
-            assert is_one_failure(run, bare.host, "issue-cert", "try 1 of 3 within an hour failed", "too many certificates")
+            assert is_one_failure(
+                run,
+                bare.host,
+                "issue-cert",
+                "try 1 of 3 within an hour failed",
+                "too many certificates",
+            )
         with production.gone():
             run = issue(bare)
             assert is_one_failure(run, bare.host, "issue-cert", "try 2 of 3 within an hour failed")
     run = issue(bare, domain=f"{bare.name},{BLOCKED}")
-    assert is_one_failure(run, bare.host, "issue-cert", "try 3 of 3 within an hour failed", "rejectedIdentifier", BLOCKED)
-    assert is_self_signed(bare.served()) and issue(bare, issuer="self-signed").status == 0
+    assert is_one_failure(
+        run,
+        bare.host,
+        "issue-cert",
+        "try 3 of 3 within an hour failed",
+        "rejectedIdentifier",
+        BLOCKED,
+    )
+    assert is_self_signed(bare.served())
+    assert issue(bare, issuer="self-signed").status == 0
     before = bare.requests
     with served_on(bare):
         run = issue(bare)
@@ -375,19 +456,27 @@ def test_tries_that_fail_are_counted_and_told_and_after_the_last_one_nobody_is_a
         assert is_one_failure(run, bare.host, "issue-cert", f"AcmeCertificate {bare.name}: ", *says)
         assert bare.requests == before
     assert issue(bare, tries=4).status == 0
-    assert tries(bare) == 0 and not is_self_signed(bare.served())
+    assert tries(bare) == 0
+    assert not is_self_signed(bare.served())
 
 
 @on("trixie")
 def test_with_fallback_the_run_goes_on_and_warns(bare, issue):
-    with bare.acme.production.refusing(429, "rateLimited", "too many certificates already issued"), served_on(bare):
+    with (
+        bare.acme.production.refusing(429, "rateLimited", "too many certificates already issued"),
+        served_on(bare),
+    ):
         run = issue(bare, fallback=True)
-        assert run.status == 0 and run.having("warning") == {f"AcmeCertificate {bare.name}"}
-        assert "too many certificates" in run.text and "try 1 of 3 within an hour failed" in run.text
+        assert run.status == 0
+        assert run.having("warning") == {f"AcmeCertificate {bare.name}"}
+        assert "too many certificates" in run.text
+        assert "try 1 of 3 within an hour failed" in run.text
     bare.acme.name(bare.name)
     run = issue(bare, fallback=True)
-    assert run.status == 0 and run.having("warning") == {f"AcmeCertificate {bare.name}"}
-    assert "no address in the DNS" in run.text and tries(bare) == 1
+    assert run.status == 0
+    assert run.having("warning") == {f"AcmeCertificate {bare.name}"}
+    assert "no address in the DNS" in run.text
+    assert tries(bare) == 1
 
 
 @on("bookworm")
@@ -400,7 +489,8 @@ def test_another_certbot_is_waited_for_and_costs_no_try(bare, operator, tmp_path
     finally:
         bare.host.nsenter("systemctl stop test-holder")
     assert run.ended(seconds=60).status == 0
-    assert tries(bare) == 0 and not is_self_signed(bare.served())
+    assert tries(bare) == 0
+    assert not is_self_signed(bare.served())
 
 
 def order(site):
@@ -409,7 +499,9 @@ def order(site):
 
 
 @on("trixie")
-def test_an_operator_who_is_killed_leaves_certbot_to_end_and_no_second_one_is_asked_for(bare, issue, operator, tmp_path):
+def test_an_operator_who_is_killed_leaves_certbot_to_end_and_no_second_one_is_asked_for(
+    bare, issue, operator, tmp_path
+):
     before = order(bare)
     with bare.acme.production.holding():
         first = Running(bare.host, ["issue-cert"], operator.env(**bare.env()), tmp_path / "run")
@@ -418,12 +510,15 @@ def test_an_operator_who_is_killed_leaves_certbot_to_end_and_no_second_one_is_as
         first.ended(seconds=10)
     run = issue(bare)
     assert run.status == 0, run.text
-    assert order(bare) == before + 1 and not is_self_signed(bare.served())
+    assert order(bare) == before + 1
+    assert not is_self_signed(bare.served())
     assert issue(bare).is_calm
 
 
 @on("bookworm")
-def test_after_a_certbot_that_was_killed_the_next_run_gets_the_certificate(bare, issue, operator, tmp_path):
+def test_after_a_certbot_that_was_killed_the_next_run_gets_the_certificate(
+    bare, issue, operator, tmp_path
+):
     before = order(bare)
     with bare.acme.production.holding():
         first = Running(bare.host, ["issue-cert"], operator.env(**bare.env()), tmp_path / "run")
@@ -431,10 +526,14 @@ def test_after_a_certbot_that_was_killed_the_next_run_gets_the_certificate(bare,
         bare.host.nsenter("systemctl kill -s KILL remote-jupyter-certbot")
         assert first.ended(seconds=10).status == 1
     # What certbot leaves when it is killed while it writes.
-    bare.host.nsenter(f"mkdir -p {LE}/archive/remote-jupyter {LE}/renewal; : >{LE}/renewal/remote-jupyter.conf")
-    assert tries(bare) == 1 and is_self_signed(bare.served())
+    bare.host.nsenter(
+        f"mkdir -p {LE}/archive/remote-jupyter {LE}/renewal; : >{LE}/renewal/remote-jupyter.conf"
+    )
+    assert tries(bare) == 1
+    assert is_self_signed(bare.served())
     assert issue(bare).status == 0
-    assert tries(bare) == 0 and not is_self_signed(bare.served())
+    assert tries(bare) == 0
+    assert not is_self_signed(bare.served())
 
 
 # -- status, verify, and back
@@ -442,21 +541,33 @@ def test_after_a_certbot_that_was_killed_the_next_run_gets_the_certificate(bare,
 
 def test_the_status_says_what_is_there_and_when_it_is_renewed(certified, fab):
     said = fab(certified.host, "cert-status", env=certified.env()).stdout
-    rows = dict(re.findall(rf"^{re.escape(certified.host.address)}  (\w[\w ]*?)  +(.*)$", said, re.M))
-    assert "Pebble" in rows["issuer"] and certified.acme.production.url in rows["issuer"]
-    assert rows["names"] == certified.name and rows["days left"].startswith("89, until ")
-    assert rows["served"] == "on port 443" and re.match(r"certbot looks next on \w+ \d{4}-", rows["renewal"])
+    rows = dict(
+        re.findall(rf"^{re.escape(certified.host.address)}  (\w[\w ]*?)  +(.*)$", said, re.M)
+    )
+    assert "Pebble" in rows["issuer"]
+    assert certified.acme.production.url in rows["issuer"]
+    assert rows["names"] == certified.name
+    assert rows["days left"].startswith("89, until ")
+    assert rows["served"] == "on port 443"
+    assert re.match(r"certbot looks next on \w+ \d{4}-", rows["renewal"])
 
 
 def as_online(site, operator, *words, **env):
     """Run `fab` where this machine's DNS is that of the ACME server, and browsers trust its authority."""
-    for name, text in {"resolv": f"nameserver {site.acme.address}\n", "root": site.acme.production.roots}.items():
+    for name, text in {
+        "resolv": f"nameserver {site.acme.address}\n",
+        "root": site.acme.production.roots,
+    }.items():
         (operator.home / name).write_text(text)
-    env = operator.env(**site.env(), **env, JUPYTER_PASSWORD=PASSWORD, SSL_CERT_FILE=str(operator.home / "root"))
+    env = operator.env(
+        **site.env(), **env, JUPYTER_PASSWORD=PASSWORD, SSL_CERT_FILE=str(operator.home / "root")
+    )
     mount = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
     argv = ["unshare", "--mount", "sh", "-c", mount, operator.home / "resolv"]
     argv += [BIN / "fab", "-H", site.host.string, "-i", site.host.key, *words]
-    return subprocess.run(argv, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        argv, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=120
+    )
 
 
 def test_full_setup_leaves_it_as_it_is(certified, issue):
@@ -479,13 +590,21 @@ def test_back_to_self_signed_while_a_kernel_runs_on(certified, issue, fab):
         assert run("x = 41; x + 1") == "42"
         deleted = issue(certified, "delete-cert")
         assert deleted.status == 0
-        assert deleted.changed == {f"SelfSigned {CERTIFICATE}", "NoLineage remote-jupyter", "reload apache2"}
-        assert is_self_signed(certified.served()) and certificate_names(certified.served()) == {certified.name}
+        assert deleted.changed == {
+            f"SelfSigned {CERTIFICATE}",
+            "NoLineage remote-jupyter",
+            "reload apache2",
+        }
+        assert is_self_signed(certified.served())
+        assert certificate_names(certified.served()) == {certified.name}
         visitor.tls.load_verify_locations(cadata=certified.installed)
         assert certified.visitor(certified.installed).compute("6*7") == "42"
         assert run("x") == "41"
-    left = certified.host.nsenter("certbot certificates 2>/dev/null; ls /etc/letsencrypt/archive").stdout
-    assert "No certificates found" in left and "remote-jupyter" not in left
+    left = certified.host.nsenter(
+        "certbot certificates 2>/dev/null; ls /etc/letsencrypt/archive"
+    ).stdout
+    assert "No certificates found" in left
+    assert "remote-jupyter" not in left
     assert issue(certified, "delete-cert").is_calm
     assert issue(certified, issuer="self-signed").is_calm
     assert "itself" in fab(certified.host, "cert-status", env=certified.env()).stdout

@@ -31,13 +31,17 @@ SMALL = made.installer(ballast=4 << 20)
 @pytest.fixture(scope="session")
 def ground(layer):
     """A fresh server that has the system's Python, as cloud images do: the layer of it."""
-    return lambda suite: layer(suite, "python", lambda host: host.nsenter(f"apt-get update -q && {PYTHON}", timeout=300))
+    return lambda suite: layer(
+        suite, "python", lambda host: host.nsenter(f"apt-get update -q && {PYTHON}", timeout=300)
+    )
 
 
 @pytest.fixture(scope="module")
 def mirror(lab):
     """The mirror of all tests of this file."""
-    first = lab.up(f"mirror-{os.getpid()}-{next(NUMBERS)}", "bookworm", owner=lab.me())  # for the bridge to be there
+    first = lab.up(
+        f"mirror-{os.getpid()}-{next(NUMBERS)}", "bookworm", owner=lab.me()
+    )  # for the bridge to be there
     server = made.mirror_of(lab)
     yield server
     server.stop()
@@ -60,12 +64,16 @@ _hosts = {}
 def plain(suite, lab, ground):
     """A server with a login user and no conda, common to all tests of this file; what a test leaves is taken away."""
     if suite not in _hosts:
-        host = _hosts[suite] = lab.up(f"conda-{suite}-{os.getpid()}", suite, ground(suite), owner=lab.me())
+        host = _hosts[suite] = lab.up(
+            f"conda-{suite}-{os.getpid()}", suite, ground(suite), owner=lab.me()
+        )
         host.nsenter("useradd -m -s /bin/bash jupyter")
     host = _hosts[suite]
     yield host
     host.nsenter("systemctl stop 'remote-jupyter-*'; rm -f /run/go", check=False)
-    host.nsenter(f"rm -rf {HOME}/..?* {HOME}/.[!.]* {HOME}/* {CACHE} {RECORDS} /etc/conda; cp -a /etc/skel/. {HOME}")
+    host.nsenter(
+        f"rm -rf {HOME}/..?* {HOME}/.[!.]* {HOME}/* {CACHE} {RECORDS} /etc/conda; cp -a /etc/skel/. {HOME}"
+    )
     host.nsenter(f"chown -R jupyter: {HOME}")
 
 
@@ -81,7 +89,10 @@ def install(plain, task, mirror):
 
 def versions(host):
     """What conda-meta holds."""
-    return dict(line.rsplit("-", 2)[:2] for line in host.nsenter(f"ls {P}/conda-meta | grep json").stdout.split())
+    return dict(
+        line.rsplit("-", 2)[:2]
+        for line in host.nsenter(f"ls {P}/conda-meta | grep json").stdout.split()
+    )
 
 
 def is_whole(host):
@@ -93,7 +104,9 @@ def is_whole(host):
 
 def leftovers(host):
     """What a download or an installation leaves behind that has not ended."""
-    return host.nsenter(f"find {CACHE} {P}/install_tmp {P}/preconda.tar.bz2 2>/dev/null", check=False).stdout
+    return host.nsenter(
+        f"find {CACHE} {P}/install_tmp {P}/preconda.tar.bz2 2>/dev/null", check=False
+    ).stdout
 
 
 # -- from the first run to the last
@@ -102,18 +115,22 @@ def leftovers(host):
 def test_the_plan_tells_file_and_size_and_changes_nothing(plain, install, mirror):
     with nothing_changes(plain):
         run = install("--dry")
-    assert run.status == 3 and run.trips == 1
+    assert run.status == 3
+    assert run.trips == 1
     assert f"http://{mirror.address}:{mirror.port}/{NAME} (4.0 MiB)" in run.out, run.text
     assert run.having("would change") == FRESH
     assert run.having("unknown") == {TERMS, "CondaPackages jupyterlab notebook"}
-    assert mirror.fetched() == [] and mirror.fetched("HEAD") == [0]
+    assert mirror.fetched() == []
+    assert mirror.fetched("HEAD") == [0]
 
 
 def test_fresh_then_again_then_broken_then_updated_then_removed(plain, install, task, fab, mirror):
     before = state(plain)
     first = install()
-    assert first.status == 0 and first.changed == FRESH | {TERMS}, first.text
-    assert is_whole(plain) and mirror.fetched() == [0]
+    assert first.status == 0, first.text
+    assert first.changed == FRESH | {TERMS}, first.text
+    assert is_whole(plain)
+    assert mirror.fetched() == [0]
     assert plain.nsenter(f"grep -c 'conda initialize' {HOME}/.bashrc").stdout == "2\n"
     assert install().is_calm
 
@@ -122,21 +139,29 @@ def test_fresh_then_again_then_broken_then_updated_then_removed(plain, install, 
     plain.nsenter(f"rm {P}/conda-meta/notebook-*.json; echo mine >>{HOME}/.profile")
     run = install()
     assert run.changed == {"CondaPackages jupyterlab notebook", "restart jupyter"}
-    assert versions(plain)["notebook"] == "7.5.0" and versions(plain)["conda"] == "26.5.3"
+    assert versions(plain)["notebook"] == "7.5.0"
+    assert versions(plain)["conda"] == "26.5.3"
     assert install().is_calm
 
     dry = install("--dry", FABRIC_REMOTE_JUPYTER_PYTHON_UPDATE="yes")
-    assert dry.status == 3 and "+conda 26.5.3 -> 26.7.1" in dry.out and "+setuptools 80.9 -> 81.0" in dry.out
+    assert dry.status == 3
+    assert "+conda 26.5.3 -> 26.7.1" in dry.out
+    assert "+setuptools 80.9 -> 81.0" in dry.out
     run = install(FABRIC_REMOTE_JUPYTER_PYTHON_UPDATE="yes")
-    assert run.changed == {"CondaUpdates conda pip setuptools"} and versions(plain)["conda"] == "26.7.1"
+    assert run.changed == {"CondaUpdates conda pip setuptools"}
+    assert versions(plain)["conda"] == "26.7.1"
     assert install(FABRIC_REMOTE_JUPYTER_PYTHON_UPDATE="yes").is_calm
     assert mirror.fetched() == [0]
 
     asked = fab(plain, "remove-anaconda", env=ANACONDA, check=False)
-    assert asked.returncode == 2 and "--yes" in asked.stderr and is_whole(plain)
-    assert task(plain, "--dry", "remove-anaconda", "--yes", **ANACONDA).status == 3 and is_whole(plain)
+    assert asked.returncode == 2
+    assert "--yes" in asked.stderr
+    assert is_whole(plain)
+    assert task(plain, "--dry", "remove-anaconda", "--yes", **ANACONDA).status == 3
+    assert is_whole(plain)
     run = task(plain, "remove-anaconda", "--yes", **ANACONDA)
-    assert run.status == 0 and run.changed == {f"CondaRemoved {P}"}, run.text
+    assert run.status == 0, run.text
+    assert run.changed == {f"CondaRemoved {P}"}, run.text
     changed = rf"{HOME}( d|/\.(conda/tos|conda d|bashrc|profile))|/var/(lib|cache) d|/run|/tmp"
     left = [line for line in state(plain) - before if not re.match(changed, line)]
     assert left == []
@@ -166,8 +191,11 @@ WRONG = {
 def test_what_is_not_the_file_is_never_run_and_does_not_stay(plain, install, mirror, what):
     mirror.instead[NAME], says = WRONG[what]
     run = install()
-    assert is_one_failure(run, plain, "install-anaconda", "Download", f"{NAME} gave {says}", "nothing of it was run")
-    assert is_clean(plain) and "not reached" in run.out
+    assert is_one_failure(
+        run, plain, "install-anaconda", "Download", f"{NAME} gave {says}", "nothing of it was run"
+    )
+    assert is_clean(plain)
+    assert "not reached" in run.out
 
 
 @on("trixie")
@@ -175,21 +203,26 @@ def test_what_is_not_the_file_is_never_run_and_does_not_stay(plain, install, mir
 def test_a_server_that_says_no_is_not_asked_again(plain, install, mirror, status):
     mirror.status = status
     run = install()
-    assert is_one_failure(run, plain, "install-anaconda", f"the server answered {status}; is the address right?")
-    assert is_clean(plain) and len(mirror.fetched()) <= 2
+    assert is_one_failure(
+        run, plain, "install-anaconda", f"the server answered {status}; is the address right?"
+    )
+    assert is_clean(plain)
+    assert len(mirror.fetched()) <= 2
 
 
 @on("bookworm")
 def test_what_breaks_off_is_resumed_where_it_stopped(plain, install, mirror):
     mirror.breaks = [1 << 20, 2 << 20, 3 << 20]
     assert install().status == 0
-    assert mirror.fetched() == [0, 1 << 20, 2 << 20, 3 << 20] and is_whole(plain)
+    assert mirror.fetched() == [0, 1 << 20, 2 << 20, 3 << 20]
+    assert is_whole(plain)
 
 
 @on("trixie")
 def test_a_server_that_cannot_resume_sends_all_again(plain, install, mirror):
     mirror.breaks, mirror.resumes = [1 << 20], False
-    assert install().status == 0 and is_whole(plain)
+    assert install().status == 0
+    assert is_whole(plain)
 
 
 @on("trixie")
@@ -210,9 +243,12 @@ def test_a_server_that_goes_away_and_comes_back_is_waited_for(plain, install, mi
 @on("bookworm")
 def test_what_an_older_run_left_of_another_file_is_not_taken_for_this_one(plain, install, mirror):
     digest = mirror.add(NAME, SMALL)["FABRIC_REMOTE_JUPYTER_PYTHON_SHA256"][:12]
-    plain.nsenter(f"mkdir {CACHE}; head -c 100000 /dev/urandom >{CACHE}/{digest}-{NAME}.part; touch {CACHE}/old.sh.part")
+    plain.nsenter(
+        f"mkdir {CACHE}; head -c 100000 /dev/urandom >{CACHE}/{digest}-{NAME}.part; touch {CACHE}/old.sh.part"
+    )
     assert install().status == 0
-    assert is_whole(plain) and mirror.fetched() == [100000, 0]
+    assert is_whole(plain)
+    assert mirror.fetched() == [100000, 0]
 
 
 @on("bookworm")
@@ -220,27 +256,37 @@ def test_the_servers_proxy_is_used(plain, install, mirror):
     plain.nsenter(f"echo 'http_proxy=\"http://{mirror.address}:{mirror.port}\"' >/etc/environment")
     settings = mirror.settings(f"http://mirror.invalid/{NAME}", SMALL)
     try:
-        assert install(**settings).status == 0 and is_whole(plain)
+        assert install(**settings).status == 0
+        assert is_whole(plain)
     finally:
         plain.nsenter("rm /etc/environment")
 
 
 @on("trixie")
-def test_a_server_that_cannot_download_gets_it_from_the_operator_who_keeps_it(plain, install, mirror, operator):
+def test_a_server_that_cannot_download_gets_it_from_the_operator_who_keeps_it(
+    plain, install, mirror, operator
+):
     mirror.add(NAME, SMALL)
     mirror.breaks = [1 << 20]
-    only_here = mirror.settings(f"http://127.0.0.1:{mirror.port}/{NAME}", SMALL) | {"FABRIC_REMOTE_JUPYTER_PYTHON_UPLOAD": "yes"}
+    only_here = mirror.settings(f"http://127.0.0.1:{mirror.port}/{NAME}", SMALL) | {
+        "FABRIC_REMOTE_JUPYTER_PYTHON_UPLOAD": "yes"
+    }
     dry = install("--dry", **only_here)
-    assert dry.status == 3 and "by way of this machine" in dry.out and mirror.fetched() == []
+    assert dry.status == 3
+    assert "by way of this machine" in dry.out
+    assert mirror.fetched() == []
     run = install(**only_here)
-    assert run.status == 0 and run.changed == INSTALL | {"Upload Anaconda3-2026.01-1"}, run.text
-    assert is_whole(plain) and mirror.fetched() == [0, 1 << 20]
+    assert run.status == 0, run.text
+    assert run.changed == INSTALL | {"Upload Anaconda3-2026.01-1"}, run.text
+    assert is_whole(plain)
+    assert mirror.fetched() == [0, 1 << 20]
     assert plain.nsenter("ls -A /root/.cache/remote-jupyter", check=False).stdout == ""
     assert install(**only_here).is_calm
     plain.nsenter(f"rm -rf {P} {RECORDS}")
     [kept] = (operator.home / ".cache/remote-jupyter").iterdir()
     kept.write_bytes(b"spoilt")
-    assert install(**only_here).status == 0 and len(mirror.fetched()) == 3
+    assert install(**only_here).status == 0
+    assert len(mirror.fetched()) == 3
 
 
 # -- a run that ends in the middle
@@ -267,10 +313,13 @@ def test_a_download_outlives_the_connection(plain, install, begun, mirror):
     instance = unit(plain, "download")
     first.process.kill()
     plain.nsenter("pkill -f '^sshd: root' || :", check=False)
-    assert instance and unit(plain, "download") == instance
+    assert instance
+    assert unit(plain, "download") == instance
     mirror.rate = 0
     run = install()
-    assert run.status == 0 and is_whole(plain) and mirror.fetched() == [0]
+    assert run.status == 0
+    assert is_whole(plain)
+    assert mirror.fetched() == [0]
 
 
 @on("trixie")
@@ -283,10 +332,13 @@ def test_an_installation_outlives_the_connection_and_is_not_begun_twice(plain, i
     with ThreadPoolExecutor() as pool:
         run = pool.submit(install, data=data)
         time.sleep(3)
-        assert instance and unit(plain, "conda") == instance and not run.done()
+        assert instance
+        assert unit(plain, "conda") == instance
+        assert not run.done()
         plain.nsenter("touch /run/go")
         assert run.result().status == 0
-    assert is_whole(plain) and versions(plain)["conda"] == "26.5.3"
+    assert is_whole(plain)
+    assert versions(plain)["conda"] == "26.5.3"
     assert plain.nsenter(f"wc -l <{HOME}/.conda/environments.txt").stdout == "1\n"
     assert install(data=data).is_calm
 
@@ -297,16 +349,29 @@ GATES = [("bookworm", "2"), ("trixie", "8"), ("bookworm", "13"), ("trixie", "15"
 @pytest.mark.parametrize(("suite", "gate"), GATES, indirect=["suite"])
 def test_a_killed_installer_is_made_up_for(plain, install, begun, gate):
     first = begun(made.installer(gates=gate))
-    mark = {"2": "install_tmp", "8": ".installer.info", "13": "bin/conda", "15": "conda-meta/conda-26.5.3-0.json"}[gate]
+    mark = {
+        "2": "install_tmp",
+        "8": ".installer.info",
+        "13": "bin/conda",
+        "15": "conda-meta/conda-26.5.3-0.json",
+    }[gate]
     assert eventually(lambda: plain.nsenter(f"ls {P}/{mark}", check=False).stdout)
     time.sleep(0.3)
     if gate in ("13", "15"):
-        assert plain.nsenter(f"runuser -u jupyter -- {P}/bin/conda info --json", check=False).returncode == 0
+        assert (
+            plain.nsenter(
+                f"runuser -u jupyter -- {P}/bin/conda info --json", check=False
+            ).returncode
+            == 0
+        )
     plain.nsenter("systemctl kill -s KILL remote-jupyter-conda")
-    assert is_one_failure(first.ended(seconds=20), plain, "install-anaconda", f"CondaPrefix {P}: apply failed")
+    assert is_one_failure(
+        first.ended(seconds=20), plain, "install-anaconda", f"CondaPrefix {P}: apply failed"
+    )
     assert "made anew" in install("--dry").out
     run = install()
-    assert run.status == 0 and is_whole(plain), run.text
+    assert run.status == 0, run.text
+    assert is_whole(plain), run.text
     assert install().is_calm
 
 
@@ -316,8 +381,14 @@ FOREIGN = {
     "a file": (f"touch {P}", "a file"),
     "a folder": (f"mkdir {P}; touch {P}/thesis", "a folder that is no conda"),
     "a link": (f"mkdir /srv/x; ln -s /srv/x {P}", "a symbolic link"),
-    "a damaged conda": (f"mkdir -p {P}/conda-meta; echo x >{P}/conda-meta/history", "a conda that is not whole"),
-    "a half-made one that we did not begin": (f"mkdir -p {P}/install_tmp {P}/conda-meta", "a conda that is not whole"),
+    "a damaged conda": (
+        f"mkdir -p {P}/conda-meta; echo x >{P}/conda-meta/history",
+        "a conda that is not whole",
+    ),
+    "a half-made one that we did not begin": (
+        f"mkdir -p {P}/install_tmp {P}/conda-meta",
+        "a conda that is not whole",
+    ),
 }
 
 
@@ -328,7 +399,9 @@ def test_what_is_there_is_left_alone(plain, install, what):
     plain.nsenter(f"runuser -u jupyter -- sh -c '{plant}'" if "srv" not in plant else plant)
     with nothing_changes(plain):
         run = install()
-    assert is_one_refusal(run, plain, "install-anaconda", f"CondaPrefix {P}: there is {says}, which is left alone")
+    assert is_one_refusal(
+        run, plain, "install-anaconda", f"CondaPrefix {P}: there is {says}, which is left alone"
+    )
     plain.nsenter("rm -rf /srv/x")
 
 
@@ -338,7 +411,9 @@ def test_somebody_elses_conda_is_left_alone_and_the_users_own_is_taken(plain, in
     plain.nsenter(f"rm -r {RECORDS}; chown -R daemon {P}")
     with nothing_changes(plain):
         run = install()
-    assert is_one_refusal(run, plain, "install-anaconda", "there is a conda of daemon, which is left alone")
+    assert is_one_refusal(
+        run, plain, "install-anaconda", "there is a conda of daemon, which is left alone"
+    )
     plain.nsenter(f"chown -R jupyter {P}")
     assert install().is_calm
     with nothing_changes(plain):
@@ -355,11 +430,15 @@ def test_what_was_whole_once_is_never_removed_as_half_made(plain, install, task)
     )
     with nothing_changes(plain):
         run = install()
-    assert is_one_refusal(run, plain, "install-anaconda", f"CondaPrefix {P}: there is a conda that is not whole")
+    assert is_one_refusal(
+        run, plain, "install-anaconda", f"CondaPrefix {P}: there is a conda that is not whole"
+    )
     plain.nsenter(f"cd {P}; rmdir install_tmp; rm postconda.tar.bz2")
     assert install().is_calm
 
-    plain.nsenter(f"mv {P} {P}.kept; runuser -u jupyter -- cp -a {P}.kept {P}")  # somebody's own, at the same place
+    plain.nsenter(
+        f"mv {P} {P}.kept; runuser -u jupyter -- cp -a {P}.kept {P}"
+    )  # somebody's own, at the same place
     with nothing_changes(plain):
         run = task(plain, "remove-anaconda", "--yes", **ANACONDA)
     assert is_one_refusal(run, plain, "remove-anaconda", "was not installed by us")
@@ -368,7 +447,11 @@ def test_what_was_whole_once_is_never_removed_as_half_made(plain, install, task)
 @on("bookworm")
 def test_a_fresh_one_is_updated_in_the_same_run(plain, install):
     run = install(FABRIC_REMOTE_JUPYTER_PYTHON_UPDATE="yes")
-    assert run.status == 0 and run.changed == FRESH | {TERMS, "CondaUpdates conda pip setuptools"}, run.text
+    assert run.status == 0, run.text
+    assert run.changed == FRESH | {
+        TERMS,
+        "CondaUpdates conda pip setuptools",
+    }, run.text
     assert versions(plain)["conda"] == "26.7.1"
     assert install(FABRIC_REMOTE_JUPYTER_PYTHON_UPDATE="yes").is_calm
 
@@ -378,27 +461,37 @@ def test_a_server_without_curl_gets_it_first_and_downloads_meanwhile(plain, inst
     plain.nsenter("DEBIAN_FRONTEND=noninteractive apt-get purge -qy curl", timeout=120)
     with nothing_changes(plain):
         dry = install("--dry")
-    assert dry.status == 3 and f"/{NAME} (how large, is asked as soon as curl is there)" in dry.out
+    assert dry.status == 3
+    assert f"/{NAME} (how large, is asked as soon as curl is there)" in dry.out
     assert mirror.fetched() == mirror.fetched("HEAD") == []
     run = install()
     # What is small is there before the packages are.
     both = run.changed | {"Download Anaconda3-2026.01-1"}
-    assert run.status == 0 and both == FRESH | {TERMS, "Package ca-certificates curl"}, run.text
+    assert run.status == 0, run.text
+    assert both == FRESH | {TERMS, "Package ca-certificates curl"}, run.text
     rows = [name for _, name in run.items]
-    assert rows.index("DownloadBegun Anaconda3-2026.01-1") < rows.index("Package ca-certificates curl")
-    assert is_whole(plain) and install().is_calm
+    assert rows.index("DownloadBegun Anaconda3-2026.01-1") < rows.index(
+        "Package ca-certificates curl"
+    )
+    assert is_whole(plain)
+    assert install().is_calm
 
 
 @on("bookworm")
 def test_what_does_not_fit_is_not_begun(plain, install):
     big = install(data=made.installer(size=900 << 20))
-    assert is_one_failure(big, plain, "install-anaconda", f"MiB are free for {P}, and 921700 MiB are needed")
+    assert is_one_failure(
+        big, plain, "install-anaconda", f"MiB are free for {P}, and 921700 MiB are needed"
+    )
     old = install(data=made.installer(glibc="2.99"))
     assert is_one_failure(old, plain, "install-anaconda", "is too old", "which needs 2.99")
     other = install(data=made.installer(machine="aarch64"))
-    assert is_one_failure(other, plain, "install-anaconda", "this installer is for aarch64, and the server is x86_64")
+    assert is_one_failure(
+        other, plain, "install-anaconda", "this installer is for aarch64, and the server is x86_64"
+    )
     assert plain.nsenter(f"ls -A {P}", check=False).returncode != 0
-    assert install().status == 0 and is_whole(plain)
+    assert install().status == 0
+    assert is_whole(plain)
 
 
 @on("trixie")
@@ -406,7 +499,9 @@ def test_a_disk_that_fills_up_meanwhile_is_said(plain, install):
     plain.small(CACHE, "2M")
     try:
         run = install()
-        assert is_one_refusal(run, plain, "install-anaconda", f"are free below {CACHE}, and the file has 4.0 MiB")
+        assert is_one_refusal(
+            run, plain, "install-anaconda", f"are free below {CACHE}, and the file has 4.0 MiB"
+        )
     finally:
         plain.nsenter(f"umount {CACHE}")
     assert install().status == 0
@@ -416,33 +511,48 @@ def test_a_disk_that_fills_up_meanwhile_is_said(plain, install):
 def test_a_tmp_from_which_nothing_runs_does_no_harm_and_a_home_does(plain, install):
     plain.nsenter("mount -t tmpfs -o noexec tmp /tmp")
     try:
-        assert install().status == 0 and is_whole(plain)
+        assert install().status == 0
+        assert is_whole(plain)
     finally:
         plain.nsenter("umount /tmp")
-    plain.nsenter(f"rm -rf {P} {RECORDS}; mkdir -p /mnt/noexec; mount -t tmpfs -o noexec,size=64M lab /mnt/noexec")
+    plain.nsenter(
+        f"rm -rf {P} {RECORDS}; mkdir -p /mnt/noexec; mount -t tmpfs -o noexec,size=64M lab /mnt/noexec"
+    )
     try:
         elsewhere = {"FABRIC_REMOTE_JUPYTER_PYTHON_PREFIX": "/mnt/noexec/conda"}
-        assert is_one_refusal(install(**elsewhere), plain, "install-anaconda", "/mnt/noexec, which is mounted noexec")
+        assert is_one_refusal(
+            install(**elsewhere), plain, "install-anaconda", "/mnt/noexec, which is mounted noexec"
+        )
     finally:
         plain.nsenter("umount /mnt/noexec")
 
 
 @on("bookworm")
 def test_another_processor_is_refused(plain, task, fab, mirror):
-    plain.nsenter("cd /usr/bin; mv uname uname.kept; printf '#!/bin/sh\\necho riscv64\\n' >uname; chmod 755 uname")
+    plain.nsenter(
+        "cd /usr/bin; mv uname uname.kept; printf '#!/bin/sh\\necho riscv64\\n' >uname; chmod 755 uname"
+    )
     known = ANACONDA | {"FABRIC_REMOTE_JUPYTER_PYTHON_ACCEPT_TERMS": "yes"}
     try:
         run = task(plain, "install-anaconda", **known)
     finally:
         plain.nsenter("mv /usr/bin/uname.kept /usr/bin/uname")
-    assert is_one_refusal(run, plain, "install-anaconda", "riscv64 is not supported", "is known for x86_64 and aarch64")
+    assert is_one_refusal(
+        run,
+        plain,
+        "install-anaconda",
+        "riscv64 is not supported",
+        "is known for x86_64 and aarch64",
+    )
 
 
 @on("bookworm")
 def test_a_prefix_below_a_folder_of_roots_is_the_users(plain, install, task):
     elsewhere = {"FABRIC_REMOTE_JUPYTER_PYTHON_PREFIX": "/srv/conda"}
     assert install(**elsewhere).status == 0
-    assert plain.nsenter("stat -c %U /srv/conda /srv/conda/bin/conda").stdout == "jupyter\njupyter\n"
+    assert (
+        plain.nsenter("stat -c %U /srv/conda /srv/conda/bin/conda").stdout == "jupyter\njupyter\n"
+    )
     assert install(**elsewhere).is_calm
     assert task(plain, "remove-anaconda", "--yes", **ANACONDA, **elsewhere).status == 0
     assert plain.nsenter("ls /srv").stdout == ""
@@ -456,12 +566,28 @@ def test_nothing_is_downloaded_before_the_terms_are_accepted(plain, install, ful
     no = {"FABRIC_REMOTE_JUPYTER_PYTHON_ACCEPT_TERMS": "no"}
     with nothing_changes(plain):
         run, dry = install(**no), install("--dry", **no)
-    assert is_one_refusal(run, plain, "install-anaconda", "anaconda.com/legal/terms", "accept_terms", "Miniforge, which has none")
-    assert dry.status == 3 and dry.having("warning") == {"Terms Anaconda3-2026.01-1"}
-    assert mirror.fetched() == [] and plain.nsenter(f"ls {HOME}/.conda", check=False).returncode != 0
+    assert is_one_refusal(
+        run,
+        plain,
+        "install-anaconda",
+        "anaconda.com/legal/terms",
+        "accept_terms",
+        "Miniforge, which has none",
+    )
+    assert dry.status == 3
+    assert dry.having("warning") == {"Terms Anaconda3-2026.01-1"}
+    assert mirror.fetched() == []
+    assert plain.nsenter(f"ls {HOME}/.conda", check=False).returncode != 0
     with nothing_changes(plain):
         run = full_setup(plain, FABRIC_REMOTE_JUPYTER_USER_NAME="ada", **ANACONDA)
-    assert is_one_refusal(run, plain, "full-setup", "anaconda.com/legal/terms", "accept_terms", "Miniforge, which has none")
+    assert is_one_refusal(
+        run,
+        plain,
+        "full-setup",
+        "anaconda.com/legal/terms",
+        "accept_terms",
+        "Miniforge, which has none",
+    )
 
 
 @on("bookworm")
@@ -471,26 +597,45 @@ def test_the_channels_terms_are_accepted_only_when_the_operator_did(plain, insta
     assert install(data=lacks, FABRIC_REMOTE_JUPYTER_PYTHON_PACKAGES="pip").status == 0
     plain.nsenter(f"rm -r {HOME}/.conda/tos")
     run = install(data=lacks, **no)
-    assert is_one_failure(run, plain, "install-anaconda", "CondaPackages", "CondaToSNonInteractiveError", "accept_terms")
+    assert is_one_failure(
+        run,
+        plain,
+        "install-anaconda",
+        "CondaPackages",
+        "CondaToSNonInteractiveError",
+        "accept_terms",
+    )
     assert plain.nsenter(f"ls {HOME}/.conda/tos", check=False).returncode != 0
     run = install(data=lacks)
     assert run.changed == {TERMS, "CondaPackages jupyterlab notebook", "restart jupyter"}
-    assert versions(plain)["conda"] == "26.5.3" and versions(plain)["jupyterlab"] == "4.5.0"
+    assert versions(plain)["conda"] == "26.5.3"
+    assert versions(plain)["jupyterlab"] == "4.5.0"
     assert install(data=lacks, **no).is_calm
 
 
 @on("trixie")
 def test_miniforge_has_no_terms_and_a_condarc_that_brings_some_is_reported(plain, install, mirror):
-    forge = {"FABRIC_REMOTE_JUPYTER_PYTHON_DISTRIBUTION": "miniforge", "FABRIC_REMOTE_JUPYTER_PYTHON_ACCEPT_TERMS": "no"}
-    data = made.installer("Miniforge3", versions={n: v for n, v in made.VERSIONS.items() if "tos" not in n})
-    plain.nsenter(f"runuser -u jupyter -- sh -c 'printf \"channels:\\n  - defaults\\n\" >{HOME}/.condarc'")
+    forge = {
+        "FABRIC_REMOTE_JUPYTER_PYTHON_DISTRIBUTION": "miniforge",
+        "FABRIC_REMOTE_JUPYTER_PYTHON_ACCEPT_TERMS": "no",
+    }
+    data = made.installer(
+        "Miniforge3", versions={n: v for n, v in made.VERSIONS.items() if "tos" not in n}
+    )
+    plain.nsenter(
+        f"runuser -u jupyter -- sh -c 'printf \"channels:\\n  - defaults\\n\" >{HOME}/.condarc'"
+    )
     mirror.add("Miniforge3.sh", data)
     forge = mirror.settings(f"http://{mirror.address}:{mirror.port}/Miniforge3.sh", data) | forge
     run = install(**forge)
-    assert run.status == 0 and run.having("warning") == {"Check channels"}
+    assert run.status == 0
+    assert run.having("warning") == {"Check channels"}
     assert f"{HOME}/.condarc brings Anaconda's channels" in run.out
     assert not [name for _, name in run.items if "Terms" in name]
-    assert plain.nsenter(f"runuser -u jupyter -- {HOME}/miniforge3/bin/conda --version").stdout == "conda 26.5.3\n"
+    assert (
+        plain.nsenter(f"runuser -u jupyter -- {HOME}/miniforge3/bin/conda --version").stdout
+        == "conda 26.5.3\n"
+    )
 
 
 @on("bookworm")
@@ -499,10 +644,14 @@ def test_the_shells_file_is_the_users_whatever_there_was(plain, install):
     assert install().status == 0
     assert plain.nsenter(f"stat -c '%U %G' {HOME}/.bashrc").stdout == "jupyter jupyter\n"
     other = f"{HOME}/other/bin/conda"
-    plain.nsenter(f"mkdir -p {HOME}/other/bin; cp {P}/bin/conda {other}; sed -i 's#{P}#{HOME}/other#' {HOME}/.bashrc")
+    plain.nsenter(
+        f"mkdir -p {HOME}/other/bin; cp {P}/bin/conda {other}; sed -i 's#{P}#{HOME}/other#' {HOME}/.bashrc"
+    )
     before = plain.nsenter(f"cat {HOME}/.bashrc").stdout
     run = install()
-    assert run.status == 0 and run.having("warning") == {f"CondaInit {P}"} and "goes on with that" in run.out
+    assert run.status == 0
+    assert run.having("warning") == {f"CondaInit {P}"}
+    assert "goes on with that" in run.out
     assert plain.nsenter(f"cat {HOME}/.bashrc").stdout == before
     plain.nsenter(f"rm -r {HOME}/other")
     assert install().changed == {f"CondaInit {P}"}
@@ -518,7 +667,9 @@ def whole(lab, ground, mirror):
     def make(suite):
         host = lab.up(f"whole-{suite}-{os.getpid()}", suite, ground(suite), owner=lab.me())
         # Each release has an address of its own, so that both can be asked for at once.
-        return host, mirror.add(f"{suite}-{NAME}", made.installer(env=made.environment(lab, suite, ground(suite))))
+        return host, mirror.add(
+            f"{suite}-{NAME}", made.installer(env=made.environment(lab, suite, ground(suite)))
+        )
 
     with ThreadPoolExecutor() as pool:
         hosts = dict(zip(base.SUITES, pool.map(make, base.SUITES), strict=True))
@@ -540,29 +691,44 @@ def test_full_setup_from_end_to_end_with_anaconda_on_both_releases(whole, full_s
         assert first.status == 0, first.text
         assert verified.returncode == 0, verified.stdout
         assert second.is_calm, (suite, second.text)
-        shown = whole[suite][0].nsenter("systemctl show -P ExecStart jupyter | grep -o 'path=[^ ]*'").stdout
+        shown = (
+            whole[suite][0]
+            .nsenter("systemctl show -P ExecStart jupyter | grep -o 'path=[^ ]*'")
+            .stdout
+        )
         assert shown == f"path={P}/bin/jupyter\n"
         # The download was over before apt was: all that is left is to see that it ended.
         rows = [row for part in first.report["tasks"] for row in part["resources"]]
         assert [row["seconds"] for row in rows if row["resource"].startswith("Download ")][0] < 3
 
 
-def test_another_distribution_is_installed_beside_the_first_and_jupyter_moves_there(whole, full_setup, mirror):
+def test_another_distribution_is_installed_beside_the_first_and_jupyter_moves_there(
+    whole, full_setup, mirror
+):
     host, env = whole["trixie"]
     name = "Miniforge3-26.3.2-3-Linux-x86_64.sh"
     [data] = [data for kept, data in mirror.files.items() if kept.startswith("trixie-")]
     forge = mirror.add(name, data) | {"FABRIC_REMOTE_JUPYTER_PYTHON_DISTRIBUTION": "miniforge"}
     assert full_setup(host, **env).status == 0
     run = full_setup(host, **forge)
-    assert run.status == 0 and run.having("warning") == {f"CondaInit {HOME}/miniforge3"}, run.text
+    assert run.status == 0, run.text
+    assert run.having("warning") == {f"CondaInit {HOME}/miniforge3"}, run.text
     again = full_setup(host, **forge)
-    assert again.status == 0 and again.changed == set() and again.trips == 1, again.text
+    assert again.status == 0, again.text
+    assert again.changed == set(), again.text
+    assert again.trips == 1, again.text
     shown = host.nsenter("systemctl show -P ExecStart jupyter | grep -o 'path=[^ ]*'").stdout
-    assert shown == f"path={HOME}/miniforge3/bin/jupyter\n" and host.nsenter(f"ls {P}/bin/jupyter").stdout
+    assert shown == f"path={HOME}/miniforge3/bin/jupyter\n"
+    assert host.nsenter(f"ls {P}/bin/jupyter").stdout
 
 
 def test_removal_stops_the_service_that_runs_from_it(whole, task):
     host, _ = whole["bookworm"]
     run = task(host, "remove-anaconda", "--yes", **ANACONDA)
     assert run.status == 0, run.text
-    assert host.nsenter("systemctl is-active jupyter; systemctl is-enabled jupyter", check=False).stdout == "inactive\ndisabled\n"
+    assert (
+        host.nsenter(
+            "systemctl is-active jupyter; systemctl is-enabled jupyter", check=False
+        ).stdout
+        == "inactive\ndisabled\n"
+    )

@@ -9,10 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-pytest.register_assert_rewrite("tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults", "tests.hosts.test_certs")
+pytest.register_assert_rewrite(
+    "tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults", "tests.hosts.test_certs"
+)
 from .conftest import NUMBERS  # noqa: E402
 from .lab import base  # noqa: E402
-from .test_certs import HOOK, LE, Site, archived, as_online, certificate_names, is_self_signed, renew_by_timer  # noqa: E402
+from .test_certs import (  # noqa: E402
+    HOOK,
+    LE,
+    Site,
+    archived,
+    as_online,
+    certificate_names,
+    is_self_signed,
+    renew_by_timer,
+)
 from .visitor import PASSWORD  # noqa: E402
 
 pytest_plugins = ["tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults"]
@@ -20,7 +31,9 @@ pytest_plugins = ["tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faul
 COPY = "/etc/remote-jupyter/jupyter-tls"
 ACME_SITE = "Withdrawn /etc/apache2/sites-available/remote-jupyter-acme.conf"
 CONFIG = {"File /home/jupyter/.jupyter/jupyter_server_config.py", "LoadedSettings jupyter"}
-NO_APACHE = "apt-get purge -qy 'apache2*' >/dev/null && rm -rf /etc/apache2 /var/www /var/log/apache2"
+NO_APACHE = (
+    "apt-get purge -qy 'apache2*' >/dev/null && rm -rf /etc/apache2 /var/www /var/log/apache2"
+)
 _sites = {}
 
 
@@ -46,7 +59,9 @@ def site(suite, tell, lab, acme, task):
     """A server that direct-setup has converged with a self-signed certificate, common to all tests, and that run."""
 
     def make(suite):
-        host = lab.up(f"direct-{suite}-{os.getpid()}-{next(NUMBERS)}", suite, layers[suite], owner=lab.me())
+        host = lab.up(
+            f"direct-{suite}-{os.getpid()}-{next(NUMBERS)}", suite, layers[suite], owner=lab.me()
+        )
         host.nsenter(NO_APACHE)
         return Direct(host, acme, f"direct-{suite}")
 
@@ -56,7 +71,10 @@ def site(suite, tell, lab, acme, task):
         with ThreadPoolExecutor() as pool:
             made = dict(zip(base.SUITES, pool.map(make, base.SUITES), strict=True))
         for one, server in made.items():
-            _sites[one] = server, task(server.host, "direct-setup", **server.env(issuer="self-signed"))
+            _sites[one] = (
+                server,
+                task(server.host, "direct-setup", **server.env(issuer="self-signed")),
+            )
     return _sites[suite]
 
 
@@ -65,14 +83,17 @@ def test_jupyter_speaks_tls_itself_and_there_is_no_apache(site, task, oracle):
     assert first.status == 0, first.text
     assert task(server.host, "direct-setup", **server.env(issuer="self-signed")).is_calm
     visitor = server.visitor(server.installed)
-    assert visitor.compute("6*7") == "42" and "42x" in visitor.type_in_terminal("echo $((6*7))x\r", until="42x")
+    assert visitor.compute("6*7") == "42"
+    assert "42x" in visitor.type_in_terminal("echo $((6*7))x\r", until="42x")
     visitor.cookies.clear()
     cookies = visitor.ask("GET", "/login").headers.get_all("Set-Cookie")
     visitor.log_in(PASSWORD)
     assert visitor.ask("GET", "/lab").headers.get_all("Server") == ["TornadoServer"]
-    assert cookies and all("Secure" in cookie for cookie in cookies)
+    assert cookies
+    assert all("Secure" in cookie for cookie in cookies)
     assert visitor.ask("GET", "/api/contents", Host="evil.example:8888").status == 403
-    assert is_self_signed(server.served(8888)) and certificate_names(server.served(8888)) == {server.name}
+    assert is_self_signed(server.served(8888))
+    assert certificate_names(server.served(8888)) == {server.name}
     seen = oracle(server.host)
     assert not seen.package("apache2").is_installed
     folder, key = seen.file(COPY), seen.file(f"{COPY}/key.pem")
@@ -83,7 +104,9 @@ def test_jupyter_speaks_tls_itself_and_there_is_no_apache(site, task, oracle):
     assert {*ports} == {"22", "8888"}
 
 
-def test_a_certificate_is_got_and_renewed_without_a_restart_while_a_kernel_runs_on(site, task, operator):
+def test_a_certificate_is_got_and_renewed_without_a_restart_while_a_kernel_runs_on(
+    site, task, operator
+):
     server, _ = site
     server.acme.name(server.name, server.host.address)
     pid = server.pid
@@ -94,7 +117,8 @@ def test_a_certificate_is_got_and_renewed_without_a_restart_while_a_kernel_runs_
         issued = task(server.host, "direct-setup", **server.env())
         assert issued.status == 0, issued.text
         got = server.served(8888)
-        assert not is_self_signed(got) and certificate_names(got) == {server.name}
+        assert not is_self_signed(got)
+        assert certificate_names(got) == {server.name}
         assert task(server.host, "direct-setup", **server.env()).is_calm
         renew_by_timer(server.host)
         assert server.served(8888).serial_number != got.serial_number
@@ -105,36 +129,56 @@ def test_a_certificate_is_got_and_renewed_without_a_restart_while_a_kernel_runs_
     line = http.client.HTTPConnection(server.host.address, 80, timeout=10)
     line.request("GET", "/jupyter/lab", headers={"Host": server.name})
     answer = line.getresponse()
-    assert (answer.status, answer.headers["Location"]) == (302, f"https://{server.name}:8888/jupyter/lab")
+    assert (answer.status, answer.headers["Location"]) == (
+        302,
+        f"https://{server.name}:8888/jupyter/lab",
+    )
     with pytest.raises(OSError):
         socket.create_connection((server.host.address, 443), timeout=1)
 
     done = as_online(server, operator, "verify", "--json", operator.home / "verify.json")
     assert done.returncode == 0, done.stdout + done.stderr
     [report] = json.loads((operator.home / "verify.json").read_text())["hosts"]
-    assert "redirect" not in [step["name"] for step in report["steps"]] and "browsers trust it" in done.stdout
+    assert "redirect" not in [step["name"] for step in report["steps"]]
+    assert "browsers trust it" in done.stdout
 
     status = task(server.host, "delete-cert", **server.env())
-    assert status.status == 0 and is_self_signed(server.served(8888)) and server.pid == pid
+    assert status.status == 0
+    assert is_self_signed(server.served(8888))
+    assert server.pid == pid
     assert server.installed == server.host.nsenter(["cat", f"{COPY}/cert.pem"]).stdout
 
 
 def test_a_second_jupyter_is_refused_before_it_takes_the_first_ones_key(site, task):
     server, _ = site
-    ada = {"USER_NAME": "ada", "JUPYTER_NAME": "jupyter-ada", "JUPYTER_PORT": "8889", "JUPYTER_BASE_URL": "/ada"}
-    env = server.env(issuer="self-signed") | {f"FABRIC_REMOTE_JUPYTER_{name}": value for name, value in ada.items()}
+    ada = {
+        "USER_NAME": "ada",
+        "JUPYTER_NAME": "jupyter-ada",
+        "JUPYTER_PORT": "8889",
+        "JUPYTER_BASE_URL": "/ada",
+    }
+    env = server.env(issuer="self-signed") | {
+        f"FABRIC_REMOTE_JUPYTER_{name}": value for name, value in ada.items()
+    }
     for preset in ("direct-setup", "tunnel-setup"):
         run = task(server.host, preset, **env)
         assert (run.status, run.changed) == (1, set())
-        assert "Check owner of Jupyter's key: it is jupyter's Jupyter's; for several on one server: " in run.text
+        assert (
+            "Check owner of Jupyter's key: it is jupyter's Jupyter's; for several on one server: "
+            in run.text
+        )
     assert server.visitor(server.installed).compute("6*7") == "42"
 
 
 def renewals(site):
     """Run what certbot's timer runs, when it is time; return how it ended, and certbot's certificates."""
     conf = f"{LE}/renewal/remote-jupyter.conf"
-    site.host.nsenter(f"cp {conf} /root/conf; sed -i 's/^#* *renew_before_expiry.*/renew_before_expiry = 100 days/' {conf}")
-    ran = site.host.nsenter("systemctl start certbot.service; systemctl show -P Result certbot.service", check=False).stdout
+    site.host.nsenter(
+        f"cp {conf} /root/conf; sed -i 's/^#* *renew_before_expiry.*/renew_before_expiry = 100 days/' {conf}"
+    )
+    ran = site.host.nsenter(
+        "systemctl start certbot.service; systemctl show -P Result certbot.service", check=False
+    ).stdout
     site.host.nsenter(f"cp /root/conf {conf}")
     return ran.strip(), archived(site.host)
 
@@ -146,27 +190,55 @@ def test_what_direct_access_has_made_goes_with_it_and_the_certificate_is_kept(si
     got, seen = server.served(8888), oracle(server.host)
 
     away = task(server.host, "tunnel-setup", **server.env())
-    closed = {f"NoCopy {COPY}", ACME_SITE, f"Withdrawn {HOOK}", "Renewal remote-jupyter", "ApacheOff", "UfwOnly"}
-    assert away.status == 0 and away.changed == closed | CONFIG, away.text
+    closed = {
+        f"NoCopy {COPY}",
+        ACME_SITE,
+        f"Withdrawn {HOOK}",
+        "Renewal remote-jupyter",
+        "ApacheOff",
+        "UfwOnly",
+    }
+    assert away.status == 0, away.text
+    assert away.changed == closed | CONFIG, away.text
     assert task(server.host, "tunnel-setup", **server.env()).is_calm
-    assert not seen.file(COPY).exists and not seen.service("apache2").is_running and not seen.service("apache2").is_enabled
-    assert server.host.nsenter("grep -rls 'Made by remote-jupyter' /etc/apache2 /etc/letsencrypt", check=False).stdout == ""
+    assert not seen.file(COPY).exists
+    assert not seen.service("apache2").is_running
+    assert not seen.service("apache2").is_enabled
+    assert (
+        server.host.nsenter(
+            "grep -rls 'Made by remote-jupyter' /etc/apache2 /etc/letsencrypt", check=False
+        ).stdout
+        == ""
+    )
     before = server.requests, archived(server.host)
-    assert (server.requests, *renewals(server)) == (before[0], "success", before[1]) and server.requests == before[0]
+    assert (server.requests, *renewals(server)) == (
+        before[0],
+        "success",
+        before[1],
+    )
+    assert server.requests == before[0]
 
     back = task(server.host, "direct-setup", **server.env())
-    assert back.status == 0 and {"Renewal remote-jupyter", f"CertificateCopy {COPY}", f"File {HOOK}"} < back.changed, back.text
-    assert server.requests == before[0] and server.served(8888) == got
+    assert back.status == 0, back.text
+    assert {"Renewal remote-jupyter", f"CertificateCopy {COPY}", f"File {HOOK}"} < back.changed, (
+        back.text
+    )
+    assert server.requests == before[0]
+    assert server.served(8888) == got
     assert task(server.host, "direct-setup", **server.env()).is_calm
 
     behind = task(server.host, "full-setup", **server.env())
-    assert behind.status == 0 and {f"NoCopy {COPY}", ACME_SITE, f"File {HOOK}"} < behind.changed, behind.text
-    assert server.requests == before[0] and server.served() == got
+    assert behind.status == 0, behind.text
+    assert {f"NoCopy {COPY}", ACME_SITE, f"File {HOOK}"} < behind.changed, behind.text
+    assert server.requests == before[0]
+    assert server.served() == got
     assert task(server.host, "full-setup", **server.env()).is_calm
     renew_by_timer(server.host)
     assert server.served().serial_number != got.serial_number
 
     away = task(server.host, "tunnel-setup", **server.env())
-    assert away.status == 0 and {"Renewal remote-jupyter", "ApacheOff", f"Withdrawn {HOOK}"} < away.changed, away.text
+    assert away.status == 0, away.text
+    assert {"Renewal remote-jupyter", "ApacheOff", f"Withdrawn {HOOK}"} < away.changed, away.text
     assert task(server.host, "tunnel-setup", **server.env()).is_calm
-    assert not seen.service("apache2").is_running and renewals(server)[0] == "success"
+    assert not seen.service("apache2").is_running
+    assert renewals(server)[0] == "success"

@@ -22,7 +22,9 @@ SUDO_MARKS = "/var/lib/sudo"
 
 def public_key(key, **options):
     """Make a key of an operator's own."""
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, **options)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, **options
+    )
     return Path(f"{key}.pub").read_text().strip()
 
 
@@ -36,7 +38,8 @@ def test_hosts_that_cannot_be_reached_are_named_and_the_others_are_done(bare, fa
     closed = Server(f"{bare.string}:2222", bare.key)
     began = time.monotonic()
     done = fab([bare, nobody, closed], "preflight", check=False)
-    assert done.returncode == 1 and time.monotonic() - began < 20
+    assert done.returncode == 1
+    assert time.monotonic() - began < 20
     lines = {line.split()[0]: line for line in done.stderr.splitlines()}
     assert len(lines) == done.stderr.count("\n") == 2
     assert f"{nobody.address} port 22" in lines[nobody.address]
@@ -56,21 +59,30 @@ def test_a_wrong_key_is_named_and_the_right_one_still_lets_in(bare, full_setup, 
 
 
 @on("trixie")
-def test_a_changed_host_key_is_refused_before_anything_is_sent_and_mended_as_openssh_says(bare, full_setup, operator, tmp_path):
+def test_a_changed_host_key_is_refused_before_anything_is_sent_and_mended_as_openssh_says(
+    bare, full_setup, operator, tmp_path
+):
     operator.known_hosts.write_text(f"{bare.address} {public_key(tmp_path / 'other')}\n")
     before = operator.known_hosts.read_bytes()
     logins = "journalctl -q -o cat _COMM=sshd + _COMM=sshd-session | grep -cE 'Accepted|Failed|userauth|Invalid'"
     seen = bare.nsenter(logins, check=False).stdout
     run = full_setup(bare)
     advice = f"ssh-keygen -R '{bare.address}'"
-    assert is_no_connection(run, bare, f"the host key of {bare.address} has changed", "SHA256:", advice)
-    assert run.trips == 0 and operator.known_hosts.read_bytes() == before
+    assert is_no_connection(
+        run, bare, f"the host key of {bare.address} has changed", "SHA256:", advice
+    )
+    assert run.trips == 0
+    assert operator.known_hosts.read_bytes() == before
     assert bare.nsenter(logins, check=False).stdout == seen
     # ssh-keygen asks the password database, and not HOME, where known_hosts is.
-    subprocess.run(f"{advice} -f {operator.known_hosts}", shell=True, check=True, capture_output=True)
+    subprocess.run(
+        f"{advice} -f {operator.known_hosts}", shell=True, check=True, capture_output=True
+    )
     assert [full_setup(bare, "--dry").status for _ in range(2)] == [3, 3]
     [line] = operator.known_hosts.read_text().splitlines()
-    assert line.split()[2] in "".join(file.read_text() for file in (bare.root / "etc/ssh").glob("ssh_host_*.pub"))
+    assert line.split()[2] in "".join(
+        file.read_text() for file in (bare.root / "etc/ssh").glob("ssh_host_*.pub")
+    )
     assert bare.nsenter(logins, check=False).stdout != seen
 
 
@@ -83,7 +95,9 @@ def person(bare, tmp_path):
     key = public_key(tmp_path / "key")
 
     def make(groups="users"):
-        bare.nsenter(f"useradd -m -G {groups} -s /bin/sh ada; mkdir -p ~ada/.ssh; echo '{key}' >~ada/.ssh/authorized_keys")
+        bare.nsenter(
+            f"useradd -m -G {groups} -s /bin/sh ada; mkdir -p ~ada/.ssh; echo '{key}' >~ada/.ssh/authorized_keys"
+        )
         bare.nsenter("chpasswd", input="ada:right\n")
         return Server(f"ada@{bare.address}", tmp_path / "key")
 
@@ -92,12 +106,18 @@ def person(bare, tmp_path):
 
 
 @on("bookworm", "trixie")
-def test_sudo_with_a_wrong_password_or_none_is_named_and_the_right_one_lets_in(bare, person, full_setup):
+def test_sudo_with_a_wrong_password_or_none_is_named_and_the_right_one_lets_in(
+    bare, person, full_setup
+):
     ada = person("sudo")
     with nothing_changes(bare, but=SUDO_MARKS):
         wrong, none = full_setup(ada, SUDO_PASSWORD="wrong"), full_setup(ada)
-    assert is_no_connection(wrong, bare, "sudo does not accept this password for ada", "SUDO_PASSWORD")
-    assert is_no_connection(none, bare, "sudo asks for the password of ada; give it in SUDO_PASSWORD")
+    assert is_no_connection(
+        wrong, bare, "sudo does not accept this password for ada", "SUDO_PASSWORD"
+    )
+    assert is_no_connection(
+        none, bare, "sudo asks for the password of ada; give it in SUDO_PASSWORD"
+    )
     assert full_setup(ada, "--dry", SUDO_PASSWORD="right").status == 3
 
 
@@ -106,7 +126,9 @@ def test_somebody_without_sudos_rights_is_told_so(bare, person, full_setup):
     ada = person()
     with nothing_changes(bare, but=SUDO_MARKS):
         run = full_setup(ada, SUDO_PASSWORD="right")
-    assert is_no_connection(run, bare, "ada cannot become root", "not in the sudoers file", "log in as root")
+    assert is_no_connection(
+        run, bare, "ada cannot become root", "not in the sudoers file", "log in as root"
+    )
 
 
 @on("trixie")
@@ -114,7 +136,9 @@ def test_a_host_without_sudo_is_told_of(bare, person, full_setup):
     ada = person("sudo")
     with instead_of(bare, "/usr/bin/sudo", ":"), nothing_changes(bare):
         run = full_setup(ada, SUDO_PASSWORD="right")
-    assert is_no_connection(run, bare, "ada cannot become root", "sudo: not found", "log in as root")
+    assert is_no_connection(
+        run, bare, "ada cannot become root", "sudo: not found", "log in as root"
+    )
 
 
 # -- what preflight finds
@@ -127,8 +151,18 @@ OS = "/usr/lib/os-release"
 @pytest.mark.parametrize(
     ("suite", "plant", "mend", "says"),
     [
-        ("bookworm", f"sed -i.kept 's/^VERSION_ID=.*/VERSION_ID=11/' {OS}", f"mv {OS}.kept {OS}", "debian 11 is not supported"),
-        ("trixie", f"sed -i.kept 's/^ID=.*/ID=fedora/' {OS}", f"mv {OS}.kept {OS}", "fedora 13 is not supported"),
+        (
+            "bookworm",
+            f"sed -i.kept 's/^VERSION_ID=.*/VERSION_ID=11/' {OS}",
+            f"mv {OS}.kept {OS}",
+            "debian 11 is not supported",
+        ),
+        (
+            "trixie",
+            f"sed -i.kept 's/^ID=.*/ID=fedora/' {OS}",
+            f"mv {OS}.kept {OS}",
+            "fedora 13 is not supported",
+        ),
         ("bookworm", 443, "systemctl stop squatter", "Check port 443: taken by python3 (process "),
         ("trixie", 8888, "systemctl stop squatter", "Check port 8888: taken by python3 (process "),
     ],
@@ -136,7 +170,9 @@ OS = "/usr/lib/os-release"
 )
 def test_what_cannot_work_is_found_before_a_user_is_made(bare, full_setup, plant, mend, says):
     if isinstance(plant, int):
-        bare.nsenter(["systemd-run", "-q", "--unit=squatter", "python3", "-c", LISTEN.format(plant)])
+        bare.nsenter(
+            ["systemd-run", "-q", "--unit=squatter", "python3", "-c", LISTEN.format(plant)]
+        )
         bare.nsenter(f"until ss -Hltn | grep -q :{plant}; do sleep 0.1; done", timeout=20)
     else:
         bare.nsenter(plant)
@@ -163,16 +199,48 @@ def test_a_small_disk_is_found_before_it_is_full(new_host, full_setup):
 @pytest.mark.parametrize(
     ("suite", "plant", "name", "says"),
     [
-        ("bookworm", "", "www-data", "belongs to the system (uid 33), and is no person's; choose another name"),
-        ("trixie", "", "backup", "belongs to the system (uid 34), and is no person's; choose another name"),
-        ("trixie", "", "shadow", "a group of this name belongs to the system (gid 42); choose another name"),
-        ("bookworm", "useradd -m ada", "ada", "this user exists, and was not made by us: set user.adopt if"),
-        ("bookworm", "useradd -m -d /srv/ada ada", "ada", "at home in /srv/ada and not in /home/ada; set user.home, or"),
-        ("trixie", "useradd -m bob; mkdir /home/ada; touch /home/ada/x; chown bob /home/ada", "ada", "with files of bob"),
+        (
+            "bookworm",
+            "",
+            "www-data",
+            "belongs to the system (uid 33), and is no person's; choose another name",
+        ),
+        (
+            "trixie",
+            "",
+            "backup",
+            "belongs to the system (uid 34), and is no person's; choose another name",
+        ),
+        (
+            "trixie",
+            "",
+            "shadow",
+            "a group of this name belongs to the system (gid 42); choose another name",
+        ),
+        (
+            "bookworm",
+            "useradd -m ada",
+            "ada",
+            "this user exists, and was not made by us: set user.adopt if",
+        ),
+        (
+            "bookworm",
+            "useradd -m -d /srv/ada ada",
+            "ada",
+            "at home in /srv/ada and not in /home/ada; set user.home, or",
+        ),
+        (
+            "trixie",
+            "useradd -m bob; mkdir /home/ada; touch /home/ada/x; chown bob /home/ada",
+            "ada",
+            "with files of bob",
+        ),
     ],
     indirect=["suite"],
 )
-def test_an_account_that_is_not_a_persons_or_lives_elsewhere_is_left_alone(bare, full_setup, plant, name, says):
+def test_an_account_that_is_not_a_persons_or_lives_elsewhere_is_left_alone(
+    bare, full_setup, plant, name, says
+):
     bare.nsenter(plant or ":")
     try:
         with nothing_changes(bare):
@@ -184,7 +252,11 @@ def test_an_account_that_is_not_a_persons_or_lives_elsewhere_is_left_alone(bare,
 
 
 FOREIGN, LINK, FOLDER = "cp /etc/hostname $P", "ln -s $P.kept $P", "mkdir $P"
-NOT_OURS, IS_LINK, IS_FOLDER = "this file is not ours", "there is a symbolic link", "there is a directory"
+NOT_OURS, IS_LINK, IS_FOLDER = (
+    "this file is not ours",
+    "there is a symbolic link",
+    "there is a directory",
+)
 CONF = f"{APACHE}/conf-available/zz-remote-jupyter-tls.conf"
 CONFIG = f"{HOME}/.jupyter/jupyter_server_config.py"
 UNIT = "/etc/systemd/system/jupyter.service"
@@ -198,18 +270,60 @@ AUTHORIZED = f"{HOME}/.ssh/authorized_keys"
         ("bookworm", SITE, FOREIGN, "configure-apache", f"File {SITE}", NOT_OURS),
         ("trixie", SITE, LINK, "configure-apache", f"File {SITE}", IS_LINK),
         ("bookworm", SITE, FOLDER, "configure-apache", f"File {SITE}", IS_FOLDER),
-        ("trixie", f"{APACHE}/sites-enabled/jupyter.conf", FOREIGN, "configure-apache", "ApacheSite jupyter", "not ours"),
+        (
+            "trixie",
+            f"{APACHE}/sites-enabled/jupyter.conf",
+            FOREIGN,
+            "configure-apache",
+            "ApacheSite jupyter",
+            "not ours",
+        ),
         ("bookworm", CONF, LINK, "configure-apache", f"File {CONF}", IS_LINK),
         ("trixie", UNIT, FOREIGN, "configure-jupyter", f"File {UNIT}", NOT_OURS),
         ("bookworm", UNIT, "ln -s /dev/null $P", "configure-jupyter", f"File {UNIT}", IS_LINK),
         ("trixie", CONFIG, FOREIGN, "configure-jupyter", f"File {CONFIG}", NOT_OURS),
         ("bookworm", CONFIG, "mkfifo $P", "configure-jupyter", f"File {CONFIG}", "there is a fifo"),
-        ("trixie", f"{HOME}/.jupyter", "ln -s /etc $P", "configure-jupyter", f"Directory {HOME}/.jupyter", "a symbolic link"),
-        ("bookworm", f"{HOME}/.jupyter/password-hash", LINK, "configure-jupyter", "PasswordFile", IS_LINK),
-        ("trixie", f"{HOME}/notebooks", FOREIGN, "configure-jupyter", f"Directory {HOME}/notebooks", "regular file"),
-        ("bookworm", AUTHORIZED, "ln -s /root/.ssh/authorized_keys $P", "create-user", f"AuthorizedKeys {AUTHORIZED}", IS_LINK),
+        (
+            "trixie",
+            f"{HOME}/.jupyter",
+            "ln -s /etc $P",
+            "configure-jupyter",
+            f"Directory {HOME}/.jupyter",
+            "a symbolic link",
+        ),
+        (
+            "bookworm",
+            f"{HOME}/.jupyter/password-hash",
+            LINK,
+            "configure-jupyter",
+            "PasswordFile",
+            IS_LINK,
+        ),
+        (
+            "trixie",
+            f"{HOME}/notebooks",
+            FOREIGN,
+            "configure-jupyter",
+            f"Directory {HOME}/notebooks",
+            "regular file",
+        ),
+        (
+            "bookworm",
+            AUTHORIZED,
+            "ln -s /root/.ssh/authorized_keys $P",
+            "create-user",
+            f"AuthorizedKeys {AUTHORIZED}",
+            IS_LINK,
+        ),
         ("trixie", AUTHORIZED, FOLDER, "create-user", f"AuthorizedKeys {AUTHORIZED}", IS_FOLDER),
-        ("bookworm", f"{HOME}/jupyter-env", "mkdir $P; touch $P/x", "install-anaconda", "Venv", "something else"),
+        (
+            "bookworm",
+            f"{HOME}/jupyter-env",
+            "mkdir $P; touch $P/x",
+            "install-anaconda",
+            "Venv",
+            "something else",
+        ),
         ("trixie", DROP_IN, FOREIGN, "harden-ssh", f"File {DROP_IN}", NOT_OURS),
         ("bookworm", DROP_IN, LINK, "harden-ssh", f"File {DROP_IN}", IS_LINK),
         ("trixie", f"{TLS}/cert.pem", LINK, "issue-cert", "SelfSigned", IS_LINK),
@@ -218,7 +332,9 @@ AUTHORIZED = f"{HOME}/.ssh/authorized_keys"
     ],
     indirect=["suite"],
 )
-def test_what_somebody_else_put_there_is_left_alone(clone, full_setup, path, plant, task, resource, says):
+def test_what_somebody_else_put_there_is_left_alone(
+    clone, full_setup, path, plant, task, resource, says
+):
     with instead_of(clone, path, plant), nothing_changes(clone):
         runs = full_setup(clone, "--dry"), full_setup(clone)
     assert all(is_one_refusal(run, clone, task, resource, says, "move it away") for run in runs)
@@ -239,7 +355,11 @@ def test_when_all_that_is_mended_the_same_command_converges(clone, full_setup):
         (["--user", "ada;reboot"], {}, "remote_jupyter.user.name: 'ada;reboot' is not valid"),
         (["--user", "$(reboot)"], {}, "remote_jupyter.user.name: '$(reboot)' is not valid"),
         ([], {"USER_PASSWORD": "two\nlines"}, "USER_PASSWORD: is empty or has a control character"),
-        ([], {"JUPYTER_PASSWORD": "two\nlines"}, "JUPYTER_PASSWORD: is empty or has a control character"),
+        (
+            [],
+            {"JUPYTER_PASSWORD": "two\nlines"},
+            "JUPYTER_PASSWORD: is empty or has a control character",
+        ),
         ([], {"JUPYTER_PASSWORD": "two words "}, "JUPYTER_PASSWORD: begins or ends with a space"),
     ],
 )
@@ -247,6 +367,8 @@ def test_what_no_server_could_carry_is_refused_before_connecting(fab, flags, env
     nowhere = Server("root@192.0.2.1", None)
     began = time.monotonic()
     done = fab(nowhere, "full-setup", *flags, env=env, check=False)
-    assert done.returncode == 2 and time.monotonic() - began < 5
-    assert done.stderr.startswith(says) and done.stderr.count("\n") == 1
+    assert done.returncode == 2
+    assert time.monotonic() - began < 5
+    assert done.stderr.startswith(says)
+    assert done.stderr.count("\n") == 1
     assert "two" not in done.stdout + done.stderr

@@ -27,10 +27,13 @@ DROP_IN = "/etc/ssh/sshd_config.d/00-remote-jupyter.conf"
 def head(host):
     """The headers with which Apache answers for Jupyter."""
     context = ssl._create_unverified_context()
-    with contextlib.closing(http.client.HTTPSConnection(host.address, context=context, timeout=10)) as line:
+    with contextlib.closing(
+        http.client.HTTPSConnection(host.address, context=context, timeout=10)
+    ) as line:
         line.request("GET", "/jupyter/api")
         answer = line.getresponse()
-        assert answer.status == 200 and b"version" in answer.read()
+        assert answer.status == 200
+        assert b"version" in answer.read()
         return dict(answer.getheaders())
 
 
@@ -49,30 +52,46 @@ time.sleep(float(sys.argv[2]))
     [("bookworm", "/var/lib/dpkg/lock-frontend"), ("trixie", "/var/lib/apt/lists/lock")],
     indirect=["suite"],
 )
-def test_somebody_elses_apt_is_waited_for_and_named_when_it_does_not_end(new_host, suite, lock, task):
+def test_somebody_elses_apt_is_waited_for_and_named_when_it_does_not_end(
+    new_host, suite, lock, task
+):
     host = new_host(suite)
     host.nsenter("SUDO_FORCE_REMOVE=yes dpkg --purge sudo")
 
     def hold(seconds):
-        host.nsenter(["systemd-run", "-q", "--unit=holder", "python3", "-c", HOLD, lock, str(seconds)])
-        assert eventually(lambda: str((host.root / lock[1:]).stat().st_ino) in host.nsenter("cat /proc/locks").stdout)
+        host.nsenter(
+            ["systemd-run", "-q", "--unit=holder", "python3", "-c", HOLD, lock, str(seconds)]
+        )
+        assert eventually(
+            lambda: (
+                str((host.root / lock[1:]).stat().st_ino) in host.nsenter("cat /proc/locks").stdout
+            )
+        )
 
     hold(600)
     impatient = {"FABRIC_REMOTE_JUPYTER_APT_LOCK_TIMEOUT": "2"}
     warned = task(host, "preflight", **impatient)
-    assert warned.status == 0 and warned.having("warning") == {"Check apt"}
+    assert warned.status == 0
+    assert warned.having("warning") == {"Check apt"}
     pid = host.nsenter("systemctl show -P MainPID holder").stdout.strip()
-    assert f"python3 (process {pid}) is at work with packages; it is waited for, up to 2 s" in warned.out
+    assert (
+        f"python3 (process {pid}) is at work with packages; it is waited for, up to 2 s"
+        in warned.out
+    )
     run = task(host, "create-user", **impatient)
     holder = f"python3 (process {pid}) is still at work with packages after 2 s"
-    assert is_one_failure(run, host, "create-user", "Package sudo: apply failed", holder, "apt.lock_timeout")
-    assert "not reached  User jupyter" in run.out and "jupyter" not in (host.root / "etc/passwd").read_text()
+    assert is_one_failure(
+        run, host, "create-user", "Package sudo: apply failed", holder, "apt.lock_timeout"
+    )
+    assert "not reached  User jupyter" in run.out
+    assert "jupyter" not in (host.root / "etc/passwd").read_text()
 
     host.nsenter("systemctl stop holder")
     hold(3)
     assert task(host, "create-user").status == 0
     assert host.nsenter("systemctl is-active holder", check=False).stdout == "inactive\n"
-    assert (host.root / "usr/bin/sudo").exists() and task(host, "create-user").is_calm
+    assert (host.root / "usr/bin/sudo").exists()
+    assert task(host, "create-user").is_calm
 
 
 # -- the disk is full
@@ -93,32 +112,80 @@ def full(host, folder):
 
 def listing(host, folder):
     """What is in a folder, byte for byte."""
-    return host.nsenter(f"ls -lA --time-style=full-iso {folder}; find {folder} -type f -exec sha256sum {{}} +").stdout
+    return host.nsenter(
+        f"ls -lA --time-style=full-iso {folder}; find {folder} -type f -exec sha256sum {{}} +"
+    ).stdout
 
 
 @pytest.mark.parametrize(
     ("suite", "folder", "spoil", "task_name", "resource", "handlers"),
     [
-        ("trixie", SITES, f"echo '# older' >>{SITE}", "configure-apache", f"File {SITE}", {"reload apache2"}),
-        ("bookworm", JUPYTER, f"echo '# older' >>{CONFIG}", "configure-jupyter", f"File {CONFIG}", {"restart jupyter"}),
-        ("trixie", JUPYTER, f"echo older >{HASH}", "configure-jupyter", f"PasswordFile {HASH}", set()),
-        ("bookworm", "/etc/ssh/sshd_config.d", f"echo '# older' >>{DROP_IN}", "harden-ssh", f"File {DROP_IN}", {"reload ssh"}),
-        ("trixie", f"{HOME}/.ssh", f"chmod 644 {KEYS}", "create-user", f"AuthorizedKeys {KEYS}", set()),
-        ("bookworm", TLS, f"chmod 644 {TLS}/key.pem", "issue-cert", f"SelfSigned {TLS}/cert.pem", {"reload apache2"}),
+        (
+            "trixie",
+            SITES,
+            f"echo '# older' >>{SITE}",
+            "configure-apache",
+            f"File {SITE}",
+            {"reload apache2"},
+        ),
+        (
+            "bookworm",
+            JUPYTER,
+            f"echo '# older' >>{CONFIG}",
+            "configure-jupyter",
+            f"File {CONFIG}",
+            {"restart jupyter"},
+        ),
+        (
+            "trixie",
+            JUPYTER,
+            f"echo older >{HASH}",
+            "configure-jupyter",
+            f"PasswordFile {HASH}",
+            set(),
+        ),
+        (
+            "bookworm",
+            "/etc/ssh/sshd_config.d",
+            f"echo '# older' >>{DROP_IN}",
+            "harden-ssh",
+            f"File {DROP_IN}",
+            {"reload ssh"},
+        ),
+        (
+            "trixie",
+            f"{HOME}/.ssh",
+            f"chmod 644 {KEYS}",
+            "create-user",
+            f"AuthorizedKeys {KEYS}",
+            set(),
+        ),
+        (
+            "bookworm",
+            TLS,
+            f"chmod 644 {TLS}/key.pem",
+            "issue-cert",
+            f"SelfSigned {TLS}/cert.pem",
+            {"reload apache2"},
+        ),
     ],
     indirect=["suite"],
 )
-def test_a_full_disk_leaves_the_old_file(used, full_setup, folder, spoil, task_name, resource, handlers):
+def test_a_full_disk_leaves_the_old_file(
+    used, full_setup, folder, spoil, task_name, resource, handlers
+):
     used.nsenter(spoil)
     with full(used, folder):
         before = listing(used, folder)
         dry, run = full_setup(used, "--dry"), full_setup(used)
         assert listing(used, folder) == before
         assert head(used)
-    assert dry.status == 3 and dry.having("would change") == {resource} | handlers
+    assert dry.status == 3
+    assert dry.having("would change") == {resource} | handlers
     assert is_one_failure(run, used, task_name, f"{resource}: apply failed: ")
     assert "the disk is full" in run.out or "No space left on device" in run.out
-    assert "$argon2" not in run.text and "$6$" not in run.text
+    assert "$argon2" not in run.text
+    assert "$6$" not in run.text
     assert full_setup(used).changed == {resource} | handlers
     assert full_setup(used).is_calm
 
@@ -136,26 +203,50 @@ def test_a_full_disk_leaves_the_old_file(used, full_setup, folder, spoil, task_n
             f"File {SITE}",
             {f"File {SITE}", "ApacheSite jupyter"},
         ),
-        ("trixie", "rm /etc/apache2/sites-enabled/jupyter.conf", "ApacheSite jupyter", {"ApacheSite jupyter"}),
-        ("bookworm", "rm /etc/apache2/mods-enabled/headers.load", "ApacheModule headers", {"ApacheModule headers"}),
+        (
+            "trixie",
+            "rm /etc/apache2/sites-enabled/jupyter.conf",
+            "ApacheSite jupyter",
+            {"ApacheSite jupyter"},
+        ),
+        (
+            "bookworm",
+            "rm /etc/apache2/mods-enabled/headers.load",
+            "ApacheModule headers",
+            {"ApacheModule headers"},
+        ),
     ],
     indirect=["suite"],
 )
-def test_what_apache_refuses_is_taken_back_and_apache_goes_on(used, full_setup, plant, resource, changed):
+def test_what_apache_refuses_is_taken_back_and_apache_goes_on(
+    used, full_setup, plant, resource, changed
+):
     broken = "/etc/apache2/conf-enabled/broken.conf"
     used.nsenter(f"{plant}; echo 'Nonsense on' >{broken}")
     try:
         # a2ensite and a2dissite leave marks of what an admin did, and folders know when something was in them.
-        with nothing_changes(used, but=r"/etc/apache2/(sites-available|(sites|mods)-enabled) d|/var/lib/apache2|/run/"):
+        with nothing_changes(
+            used,
+            but=r"/etc/apache2/(sites-available|(sites|mods)-enabled) d|/var/lib/apache2|/run/",
+        ):
             dry, run = full_setup(used, "--dry"), full_setup(used)
         assert head(used)
     finally:
         used.nsenter(["rm", broken])
     task = "enable-apache-modules" if "Module" in resource else "configure-apache"
-    assert is_one_failure(run, used, task, resource, f"Syntax error on line 1 of {broken}", "Invalid command 'Nonsense'")
-    assert dry.status == 3 and dry.having("would change") == changed | {"reload apache2"}
+    assert is_one_failure(
+        run,
+        used,
+        task,
+        resource,
+        f"Syntax error on line 1 of {broken}",
+        "Invalid command 'Nonsense'",
+    )
+    assert dry.status == 3
+    assert dry.having("would change") == changed | {"reload apache2"}
     assert full_setup(used).changed == changed | {"reload apache2"}
-    assert full_setup(used).is_calm and head(used)
+    assert full_setup(used).is_calm
+    assert head(used)
 
 
 # Folders know when something was in them, as what undoes the change was.
@@ -194,8 +285,11 @@ def test_what_sshd_does_not_read_is_said_and_sshd_still_lets_in(used, full_setup
         assert used.ssh("id -u").stdout == "0\n"
     finally:
         used.nsenter(f"mv {config}.kept {config}; systemctl reload ssh")
-    assert dry.status == 3 and {f"File {DROP_IN}", SETTINGS} <= dry.having("would change")
-    assert is_one_failure(run, used, "harden-ssh", SETTINGS, "sshd does not take up: ", "does not include")
+    assert dry.status == 3
+    assert {f"File {DROP_IN}", SETTINGS} <= dry.having("would change")
+    assert is_one_failure(
+        run, used, "harden-ssh", SETTINGS, "sshd does not take up: ", "does not include"
+    )
     assert full_setup(used).changed == {f"File {DROP_IN}", SETTINGS, "reload ssh"}
     assert full_setup(used).is_calm
 
@@ -206,17 +300,24 @@ def test_what_sshd_does_not_read_is_said_and_sshd_still_lets_in(used, full_setup
 @on("trixie")
 def test_a_reload_that_failed_is_made_up_for_by_the_next_run(used, full_setup):
     folder = "/run/systemd/system/apache2.service.d"
-    used.nsenter(f"echo 'Header always set X-Older yes' >>{SITE}; systemctl reload apache2; mkdir -p {folder}")
-    used.nsenter(f"printf '[Service]\\nExecReload=\\nExecReload=/bin/false\\n' >{folder}/fault.conf; systemctl daemon-reload")
+    used.nsenter(
+        f"echo 'Header always set X-Older yes' >>{SITE}; systemctl reload apache2; mkdir -p {folder}"
+    )
+    used.nsenter(
+        f"printf '[Service]\\nExecReload=\\nExecReload=/bin/false\\n' >{folder}/fault.conf; systemctl daemon-reload"
+    )
     try:
         run = full_setup(used)
     finally:
         used.nsenter(f"rm -r {folder}; systemctl daemon-reload")
     assert is_one_failure(run, used, "handlers", "reload apache2: ", "has not taken it up")
-    assert run.changed == {f"File {SITE}"} and "X-Older" in head(used)
+    assert run.changed == {f"File {SITE}"}
+    assert "X-Older" in head(used)
     dry, again = full_setup(used, "--dry"), full_setup(used)
-    assert dry.status == 3 and dry.having("would change") == {"reload apache2"} == again.changed
-    assert again.status == 0 and "X-Older" not in head(used)
+    assert dry.status == 3
+    assert dry.having("would change") == {"reload apache2"} == again.changed
+    assert again.status == 0
+    assert "X-Older" not in head(used)
     assert full_setup(used).is_calm
 
 
@@ -226,7 +327,8 @@ def test_what_is_owed_is_paid_as_the_present_settings_want_it(used, full_setup):
         run = full_setup(used, FABRIC_REMOTE_JUPYTER_JUPYTER_BASE_URL="/elsewhere")
     assert is_one_failure(run, used, "configure-jupyter", f"File {CONFIG}: apply failed: ")
     assert full_setup(used).changed <= {"restart jupyter"}
-    assert full_setup(used).is_calm and head(used)
+    assert full_setup(used).is_calm
+    assert head(used)
 
 
 # -- the connection or the operator goes away
@@ -237,7 +339,9 @@ def gate(used):
     """notebook is to be installed again, and pip waits with that until `gate()`."""
     pip = f"{HOME}/jupyter-env/bin/pip"
     wait = f'#!/bin/sh\nuntil [ -e /run/go ]; do sleep 0.1; done\nexec {HOME}/jupyter-env/bin/python -m pip "$@"\n'
-    used.nsenter(f"rm -r {HOME}/jupyter-env/lib/python3*/site-packages/notebook-*.dist-info; mv {pip} {pip}.kept")
+    used.nsenter(
+        f"rm -r {HOME}/jupyter-env/lib/python3*/site-packages/notebook-*.dist-info; mv {pip} {pip}.kept"
+    )
     used.nsenter(f"cat >{pip}; chmod 755 {pip}", input=wait)
     yield lambda: used.nsenter("touch /run/go")
     used.nsenter(f"touch /run/go; mv {pip}.kept {pip}")
@@ -253,7 +357,9 @@ def unit(host, name):
 
 
 @on("trixie")
-def test_a_dead_connection_is_noticed_and_the_next_run_takes_up_the_step_that_went_on(used, gate, running, full_setup, oracle):
+def test_a_dead_connection_is_noticed_and_the_next_run_takes_up_the_step_that_went_on(
+    used, gate, running, full_setup, oracle
+):
     first = running(used, "full-setup")
     assert eventually(lambda: unit(used, "pip"))
     instance, began = unit(used, "pip"), time.monotonic()
@@ -263,14 +369,21 @@ def test_a_dead_connection_is_noticed_and_the_next_run_takes_up_the_step_that_we
     finally:
         used.mend()
     assert time.monotonic() - began < 60
-    assert is_one_failure(run, used, "install-anaconda", "PipPackages jupyterlab notebook", "The connection ended in the middle")
+    assert is_one_failure(
+        run,
+        used,
+        "install-anaconda",
+        "PipPackages jupyterlab notebook",
+        "The connection ended in the middle",
+    )
     assert "not reached" in run.out
     assert unit(used, "pip") == instance
 
     second = running(used, "full-setup")
     assert eventually(lambda: " waiting " in second.out or " running " in second.out)
     time.sleep(1)
-    assert unit(used, "pip") == instance and second.process.poll() is None
+    assert unit(used, "pip") == instance
+    assert second.process.poll() is None
     gate()
     assert second.ended(seconds=60).status == 0
     assert "notebook" in oracle(used).pip.get_packages(pip_path=f"{HOME}/jupyter-env/bin/pip")
@@ -278,7 +391,9 @@ def test_a_dead_connection_is_noticed_and_the_next_run_takes_up_the_step_that_we
 
 
 @on("bookworm")
-def test_an_operator_who_is_killed_leaves_apt_to_end_its_work(new_host, suite, running, task, oracle):
+def test_an_operator_who_is_killed_leaves_apt_to_end_its_work(
+    new_host, suite, running, task, oracle
+):
     host = new_host(suite)
     host.nsenter("SUDO_FORCE_REMOVE=yes dpkg --purge sudo")
     wait = 'DPkg::Pre-Invoke { "touch /run/at; until [ -e /run/go ]; do sleep 0.1; done"; };'
@@ -289,11 +404,14 @@ def test_an_operator_who_is_killed_leaves_apt_to_end_its_work(new_host, suite, r
     first.ended(seconds=10)
     assert unit(host, "apt")
     warned = task(host, "preflight")
-    assert warned.status == 0 and warned.having("warning") == {"Check apt"} and "apt-get (process " in warned.out
+    assert warned.status == 0
+    assert warned.having("warning") == {"Check apt"}
+    assert "apt-get (process " in warned.out
     host.nsenter("touch /run/go")
     assert eventually(lambda: oracle(host).package("sudo").is_installed)
     assert task(host, "create-user").status == 0
-    assert oracle(host).user("jupyter").exists and task(host, "create-user").is_calm
+    assert oracle(host).user("jupyter").exists
+    assert task(host, "create-user").is_calm
 
 
 @on("bookworm")
@@ -303,16 +421,23 @@ def test_ctrl_c_tells_what_was_done_and_what_was_not(used, gate, running, full_s
     assert eventually(lambda: unit(used, "pip"))
     first.process.send_signal(signal.SIGINT)
     run = first.ended(seconds=10)
-    assert run.status == 1 and "Traceback" not in run.text
+    assert run.status == 1
+    assert "Traceback" not in run.text
     [line] = run.err.splitlines()
-    assert line.startswith(f"{used.address}  Interrupted") and "Run the same command again" in line
+    assert line.startswith(f"{used.address}  Interrupted")
+    assert "Run the same command again" in line
     assert f"changed      Directory {HOME}/.ssh" in run.out
     assert [at for at, _ in failures(run, used)] == ["install-anaconda"]
     left = [line for line in run.out.splitlines() if " not reached  " in line]
-    assert [line for line in left if line.startswith(f"{used.address}  configure-apache ") and f"File {SITE}" in line]
+    assert [
+        line
+        for line in left
+        if line.startswith(f"{used.address}  configure-apache ") and f"File {SITE}" in line
+    ]
     assert not [line for line in left if "PipPackages" in line or f"{HOME}/.ssh" in line]
     assert unit(used, "pip")
     gate()
     again = full_setup(used)
-    assert again.status == 0 and {f"File {SITE}", "reload apache2"} <= again.changed
+    assert again.status == 0
+    assert {f"File {SITE}", "reload apache2"} <= again.changed
     assert full_setup(used).is_calm

@@ -33,15 +33,25 @@ def visitor(host):
 def test_passwords_and_folders_may_hold_anything_that_can_be_typed(used, full_setup, fab):
     web, own = f"Grüße aus 東京 {TRAP}", f" ß{TRAP} "
     folder = f"/srv/Meine Bücher %h {TRAP.replace('/', '')} ü"
-    odd = {"JUPYTER_PASSWORD": web, "USER_PASSWORD": own, "FABRIC_REMOTE_JUPYTER_JUPYTER_NOTEBOOK_DIR": folder}
+    odd = {
+        "JUPYTER_PASSWORD": web,
+        "USER_PASSWORD": own,
+        "FABRIC_REMOTE_JUPYTER_JUPYTER_NOTEBOOK_DIR": folder,
+    }
     run = full_setup(used, **odd)
     assert run.status == 0, run.text
     assert full_setup(used, **odd).is_calm
 
     one = visitor(used)
-    assert one.log_in(web[:-1]) == 401 and one.log_in(web) == 302
+    assert one.log_in(web[:-1]) == 401
+    assert one.log_in(web) == 302
     text = json.dumps({"type": "file", "format": "text", "content": "Grüße"})
-    assert one.ask("PUT", "/api/contents/n%C3%B6te.txt", text, **{"Content-Type": "application/json"}).status == 201
+    assert (
+        one.ask(
+            "PUT", "/api/contents/n%C3%B6te.txt", text, **{"Content-Type": "application/json"}
+        ).status
+        == 201
+    )
     assert (used.root / folder[1:] / "nöte.txt").read_text() == "Grüße"
     assert one.compute("import os; os.getcwd()") == repr(folder)
     sudo = used.ssh("sudo -S -p '' id -u", user="jupyter", input=f"{own}\n")
@@ -50,7 +60,9 @@ def test_passwords_and_folders_may_hold_anything_that_can_be_typed(used, full_se
     assert full_setup(jupyter, SUDO_PASSWORD=own, **odd).is_calm
 
     back = full_setup(used)
-    assert back.status == 0 and "LoadedSettings jupyter" in back.changed and full_setup(used).is_calm
+    assert back.status == 0
+    assert "LoadedSettings jupyter" in back.changed
+    assert full_setup(used).is_calm
     assert visitor(used).log_in(web) == 401
     assert "pwned" not in used.nsenter("find / -xdev -name 'pwned*'; find /tmp /var/tmp").stdout
     assert not Path("/tmp/pwned").exists()
@@ -94,7 +106,9 @@ def all_processes():
 
 
 @on("bookworm", "trixie")
-def test_passwords_and_hashes_are_in_no_process_no_log_no_answer_and_no_file_but_their_own(used, task, tmp_path):
+def test_passwords_and_hashes_are_in_no_process_no_log_no_answer_and_no_file_but_their_own(
+    used, task, tmp_path
+):
     names = ("JUPYTER_PASSWORD", "USER_PASSWORD", "SUDO_PASSWORD")
     passwords = {name: f"canary-{name.lower()}-{tmp_path.name}" for name in names}
     env = {}
@@ -106,7 +120,9 @@ def test_passwords_and_hashes_are_in_no_process_no_log_no_answer_and_no_file_but
     used.nsenter(WATCH_ALL, input=WATCH)
     try:
         with all_processes() as seen:
-            run = task(Server(f"jupyter@{used.address}", used.key), "full-setup", "--verbose", **env)
+            run = task(
+                Server(f"jupyter@{used.address}", used.key), "full-setup", "--verbose", **env
+            )
     finally:
         used.nsenter(NO_MORE)
     assert run.status == 0, run.text
@@ -115,12 +131,14 @@ def test_passwords_and_hashes_are_in_no_process_no_log_no_answer_and_no_file_but
 
     shadow = used.nsenter("getent shadow jupyter").stdout.split(":")[1]
     argon = used.nsenter(["cat", f"{HOME}/.jupyter/password-hash"]).stdout.strip()
-    assert shadow.startswith("$6$") and argon.startswith("argon2:$argon2id$")
+    assert shadow.startswith("$6$")
+    assert argon.startswith("argon2:$argon2id$")
     hashes = [shadow.rpartition("$")[2], argon.rpartition("$")[2]]
     words = [*passwords.values(), *hashes]
     shows_nowhere(used, words, run.text + json.dumps(run.report), seen)
     watched = used.nsenter("cat /root/watched; rm /root/watched").stdout
-    assert "chpasswd" in watched and [word for word in words if word in watched] == []
+    assert "chpasswd" in watched
+    assert [word for word in words if word in watched] == []
     holders = {"/etc/shadow", f"{HOME}/.jupyter/password-hash"}
     assert files_with(used, words) == holders
     assert files_with(used, passwords.values()) == set()
@@ -133,21 +151,38 @@ def shows_nowhere(host, words, said, seen):
     assert [word for word in words if word in said] == []
     assert [word for word in words if any(word.encode() in text for text in seen)] == []
     journal = host.nsenter("journalctl -q -o export --all").stdout
-    assert len(journal) > 10000 and [word for word in words if word in journal] == []
+    assert len(journal) > 10000
+    assert [word for word in words if word in journal] == []
 
 
 def files_with(host, words):
     """The files of the host, of those changed since /root/began, that hold one of *words*."""
     find = "{ find / -xdev -newer /root/began -type f; find /run /tmp -type f; } 2>/dev/null"
     grep = f"cat >/dev/shm/words; {find} | tr '\\n' '\\0' | xargs -0 grep -lasFf /dev/shm/words | sort -u; rm /dev/shm/words"
-    return set(host.nsenter(grep, input="\n".join(words) + "\n").stdout.split()) - {"/dev/shm/words"}
+    return set(host.nsenter(grep, input="\n".join(words) + "\n").stdout.split()) - {
+        "/dev/shm/words"
+    }
 
 
 PLANNED = sorted(name for name in fabfile.ns.task_names if isinstance(fabfile.ns[name], SetupTask))
-DONE = ["create-user", "lock-user", "--unlock", "set-password", "--no-prompt", "configure-jupyter", "configure-apache"]
+DONE = [
+    "create-user",
+    "lock-user",
+    "--unlock",
+    "set-password",
+    "--no-prompt",
+    "configure-jupyter",
+    "configure-apache",
+]
 DONE += ["firewall", "harden-ssh", "cert-status", "status", "restart", "verify"]
 # None is a password that is right.
-FAILING = [["harden-ssh"], ["copy-ssh-key"], ["copy-ssh-key", "create-user"], ["set-password", "--no-prompt"], ["verify"]]
+FAILING = [
+    ["harden-ssh"],
+    ["copy-ssh-key"],
+    ["copy-ssh-key", "create-user"],
+    ["set-password", "--no-prompt"],
+    ["verify"],
+]
 
 
 @on("trixie")
@@ -167,7 +202,11 @@ def test_no_task_shows_a_password_whatever_becomes_of_it(used, fab, tmp_path):
     with all_processes() as seen:
         ends += [fab(used, "--dry", task, "--verbose", env=right, check=False) for task in PLANNED]
         ends.append(fab(used, *DONE, env=right, check=False))
-        ends += [fab(Server(nobody.string, used.key), *task, env=wrong, check=False) for task in FAILING if "copy" not in task[0]]
+        ends += [
+            fab(Server(nobody.string, used.key), *task, env=wrong, check=False)
+            for task in FAILING
+            if "copy" not in task[0]
+        ]
         ends += [fab(nobody, *task, env=wrong, check=False) for task in FAILING]
     assert ends[len(PLANNED)].returncode == 0, ends[len(PLANNED)].stdout + ends[len(PLANNED)].stderr
     assert [end.args for end in ends[len(PLANNED) + 1 :] if end.returncode not in (1, 2)] == []

@@ -44,7 +44,8 @@ def test_a_dry_run_on_a_bare_host_tells_what_would_change_and_changes_nothing(st
     assert story.foretold.status == 3
     assert story.foretold.trips == 1
     assert story.foretold.changed == set()
-    assert story.before and story.after == story.before
+    assert story.before
+    assert story.after == story.before
 
 
 def test_the_first_run_does_what_the_dry_run_foretold(story):
@@ -53,7 +54,11 @@ def test_the_first_run_does_what_the_dry_run_foretold(story):
     assert story.first.changed - unknown == story.foretold.having("would change")
     assert unknown == {"Service apache2"}
     handlers = story.foretold.having("would change", task="handlers")
-    assert story.first.having("changed", task="handlers") == handlers == {"reload apache2", "reload ssh"}
+    assert (
+        story.first.having("changed", task="handlers")
+        == handlers
+        == {"reload apache2", "reload ssh"}
+    )
 
 
 def test_the_second_run_changes_nothing_in_one_round_trip(story):
@@ -66,8 +71,10 @@ def test_the_second_run_changes_nothing_in_one_round_trip(story):
 def test_no_password_shows_but_the_generated_one_once(story):
     runs = [story.foretold, story.first, story.second, story.last]
     text, reports = "".join(run.text for run in runs), json.dumps([run.report for run in runs])
-    assert PASSWORD not in text and json.dumps(PASSWORD)[1:-1] not in reports
-    assert text.count(story.sudo_password) == 1 and story.sudo_password not in reports
+    assert PASSWORD not in text
+    assert json.dumps(PASSWORD)[1:-1] not in reports
+    assert text.count(story.sudo_password) == 1
+    assert story.sudo_password not in reports
 
 
 def test_a_server_that_moved_to_another_address_gets_what_names_it_anew(moved):
@@ -105,7 +112,8 @@ def test_the_keys_of_root_are_the_login_users_too(server, oracle):
     assert (folder.user, folder.group, folder.mode) == ("jupyter", "jupyter", 0o700)
     assert (keys.user, keys.group, keys.mode) == ("jupyter", "jupyter", 0o600)
     mine = keys.content_string.splitlines()
-    assert mine and set(mine) <= set(seen.file("/root/.ssh/authorized_keys").content_string.splitlines())
+    assert mine
+    assert set(mine) <= set(seen.file("/root/.ssh/authorized_keys").content_string.splitlines())
 
 
 def test_the_login_user_comes_in_by_key_and_is_root_by_password_only(server, story):
@@ -132,9 +140,20 @@ def test_nobody_logs_in_with_a_password_even_the_right_one(server, story, operat
     ask.chmod(0o700)
     options = ["PreferredAuthentications=password,keyboard-interactive", "PubkeyAuthentication=no"]
     options += ["StrictHostKeyChecking=no", f"UserKnownHostsFile={operator.known_hosts}"]
-    argv = ["ssh", "-F", "none", *(f"-o{option}" for option in options), f"jupyter@{server.address}", "whoami"]
-    env = operator.env(SSH_ASKPASS=str(ask), SSH_ASKPASS_REQUIRE="force", PASSWORD=story.sudo_password)
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+    argv = [
+        "ssh",
+        "-F",
+        "none",
+        *(f"-o{option}" for option in options),
+        f"jupyter@{server.address}",
+        "whoami",
+    ]
+    env = operator.env(
+        SSH_ASKPASS=str(ask), SSH_ASKPASS_REQUIRE="force", PASSWORD=story.sudo_password
+    )
+    done = subprocess.run(
+        argv, env=env, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+    )
     assert (done.returncode, done.stdout) == (255, "")
     assert "Permission denied (publickey)" in done.stderr
 
@@ -151,7 +170,8 @@ def test_the_environment_has_jupyterlab_and_the_classic_notebook(server, oracle)
 def test_jupyter_runs_as_the_login_user_and_listens_on_loopback_only(server, oracle):
     seen = oracle(server)
     service = seen.service("jupyter")
-    assert service.is_running and service.is_enabled
+    assert service.is_running
+    assert service.is_enabled
     pid = service.systemd_properties["MainPID"]
     assert seen.process.get(pid=pid).user == "jupyter"
     listening = seen.check_output("ss -Hltnp").splitlines()
@@ -166,17 +186,23 @@ def test_jupyters_files_are_for_its_user_only_and_the_password_is_an_argon2id_ha
     for path, mode in modes.items():
         file = seen.file(f"{HOME}/.jupyter{path}")
         assert (file.user, file.group, file.mode) == ("jupyter", "jupyter", mode), path
-    scheme, _, stored = seen.file(f"{HOME}/.jupyter/password-hash").content_string.strip().partition(":")
-    assert scheme == "argon2" and stored.startswith("$argon2id$")
+    scheme, _, stored = (
+        seen.file(f"{HOME}/.jupyter/password-hash").content_string.strip().partition(":")
+    )
+    assert scheme == "argon2"
+    assert stored.startswith("$argon2id$")
     assert argon2.PasswordHasher().verify(stored, PASSWORD)
 
 
 def test_apache_has_its_modules_and_its_site_and_likes_its_configuration(server, oracle):
     seen = oracle(server)
-    assert seen.service("apache2").is_running and seen.service("apache2").is_enabled
+    assert seen.service("apache2").is_running
+    assert seen.service("apache2").is_enabled
     loaded = set(re.findall(r"(\w+)_module", seen.check_output("apache2ctl -M")))
     assert {"ssl", "proxy", "proxy_http", "headers", "rewrite"} <= loaded
-    assert SITE in seen.check_output("apache2ctl -t -D DUMP_VHOSTS").replace("sites-enabled", "sites-available")
+    assert SITE in seen.check_output("apache2ctl -t -D DUMP_VHOSTS").replace(
+        "sites-enabled", "sites-available"
+    )
     assert seen.run("apache2ctl configtest").rc == 0
 
 
@@ -193,15 +219,20 @@ def test_the_certificate_names_the_server_and_is_the_one_served(server, oracle):
 
 def test_plain_http_leads_to_https_and_the_root_to_jupyter(server, oracle):
     curl = "curl -s -o /dev/null -w '%{{http_code}} %{{redirect_url}}' {}"
-    outside = subprocess.run(["sh", "-c", curl.format(f"http://{server.address}/jupyter/lab?a=b")], capture_output=True)
+    outside = subprocess.run(
+        ["sh", "-c", curl.format(f"http://{server.address}/jupyter/lab?a=b")], capture_output=True
+    )
     assert outside.stdout.decode() == f"301 https://{server.address}/jupyter/lab?a=b"
-    inside = oracle(server).check_output(f"{curl.format(f'https://{server.address}/')} --cacert {CERTIFICATE}")
+    inside = oracle(server).check_output(
+        f"{curl.format(f'https://{server.address}/')} --cacert {CERTIFICATE}"
+    )
     assert inside == f"302 https://{server.address}/jupyter/"
 
 
 def test_the_firewall_lets_in_ssh_and_the_web_and_nothing_else(server, oracle):
     status = oracle(server).check_output("ufw status verbose")
-    assert status.startswith("Status: active\n") and "deny (incoming)" in status
+    assert status.startswith("Status: active\n")
+    assert "deny (incoming)" in status
     rules = re.findall(r"^(\S+) +(\w+ \w+) +(\w+) *(?:#.*)?$", status, re.M)
     ports = {f"{getattr(server, 'port', 22)}/tcp", "80/tcp", "443/tcp"}
     assert sorted(rules) == sorted((port, "ALLOW IN", "Anywhere") for port in ports)
@@ -240,13 +271,20 @@ def test_another_sites_page_is_refused_even_with_the_visitors_cookies(visitor):
             with pytest.raises(websocket.WebSocketBadStatusException) as refused:
                 visitor.websocket(path, origin="https://evil.example")
             assert refused.value.status_code == 403
-    stolen = visitor.ask("POST", "/api/terminals", "{}", Origin="https://evil.example", **{"X-XSRFToken": ""})
+    stolen = visitor.ask(
+        "POST", "/api/terminals", "{}", Origin="https://evil.example", **{"X-XSRFToken": ""}
+    )
     assert stolen.status in (403, 404)
 
 
 def test_a_foreign_host_name_is_refused_even_with_the_visitors_cookies(visitor):
     assert visitor.log_in(PASSWORD) == 302
-    for host in ("evil.example", "evil.example:443", f"{visitor.address}.evil.example", "localhost"):
+    for host in (
+        "evil.example",
+        "evil.example:443",
+        f"{visitor.address}.evil.example",
+        "localhost",
+    ):
         for path in ("/login", "/api", "/api/contents"):  # the first two are open to all
             assert visitor.ask("GET", path, Host=host).status == 403
         with pytest.raises(websocket.WebSocketBadStatusException) as refused:
@@ -259,7 +297,8 @@ def test_cookies_are_for_https_only(visitor):
     form = f"password=wrong&_xsrf={visitor.cookies['_xsrf']}"
     assert visitor.log_in(PASSWORD) == 302
     cookies += visitor.ask("POST", "/login", form).headers.get_all("Set-Cookie") or []
-    assert cookies and all("Secure" in cookie for cookie in cookies)
+    assert cookies
+    assert all("Secure" in cookie for cookie in cookies)
 
 
 # -- break one thing, and exactly that is mended
@@ -286,13 +325,30 @@ def self_signed(days, names, reload="systemctl reload apache2"):
 
 
 OWN = "IP:$(hostname -I | cut -d' ' -f1)"
-OTHER_HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("another password")
+OTHER_HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(
+    "another password"
+)
 SERVED = "openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout"
 
 BREAKAGES = [
-    Breakage("jupyter stopped", "systemctl stop jupyter", {"Service jupyter"}, "systemctl is-active jupyter"),
-    Breakage("jupyter disabled at boot", "systemctl disable jupyter", {"Service jupyter"}, "systemctl is-enabled jupyter"),
-    Breakage("apache stopped", "systemctl stop apache2", {"Service apache2"}, "systemctl is-active apache2"),
+    Breakage(
+        "jupyter stopped",
+        "systemctl stop jupyter",
+        {"Service jupyter"},
+        "systemctl is-active jupyter",
+    ),
+    Breakage(
+        "jupyter disabled at boot",
+        "systemctl disable jupyter",
+        {"Service jupyter"},
+        "systemctl is-enabled jupyter",
+    ),
+    Breakage(
+        "apache stopped",
+        "systemctl stop apache2",
+        {"Service apache2"},
+        "systemctl is-active apache2",
+    ),
     Breakage(
         "a module disabled",
         "a2dismod -q headers; systemctl reload apache2 || :",
@@ -329,8 +385,18 @@ BREAKAGES = [
         {f"AuthorizedKeys {HOME}/.ssh/authorized_keys"},
         f"grep ssh- {HOME}/.ssh/authorized_keys",
     ),
-    Breakage("the user not in sudo", "gpasswd -d jupyter sudo", {"User jupyter"}, "id -nG jupyter | grep -w sudo"),
-    Breakage("a rule deleted", "ufw delete allow 443/tcp", {"UfwRule 443"}, "ufw status | grep -E '^443/tcp +ALLOW'"),
+    Breakage(
+        "the user not in sudo",
+        "gpasswd -d jupyter sudo",
+        {"User jupyter"},
+        "id -nG jupyter | grep -w sudo",
+    ),
+    Breakage(
+        "a rule deleted",
+        "ufw delete allow 443/tcp",
+        {"UfwRule 443"},
+        "ufw status | grep -E '^443/tcp +ALLOW'",
+    ),
     Breakage(
         "a rule overruled by an earlier one",
         "ufw insert 1 deny 443",
@@ -403,7 +469,15 @@ def test_verify_finds_a_good_server_good(server, verify):
     status, steps, out = verify(server)
     names = [step["name"] for step in steps]
     assert status == 0
-    assert names[1:] == ["reachable", "certificate", "redirect", "login", "kernel", "terminal", "foreign origin"]
+    assert names[1:] == [
+        "reachable",
+        "certificate",
+        "redirect",
+        "login",
+        "kernel",
+        "terminal",
+        "foreign origin",
+    ]
     assert re.findall(r"  ok +([\w ]+): ", out) == names
 
 
@@ -450,7 +524,9 @@ def person(server, lab):
             server.ssh(made_up, input=f"{name}:{USER_PASSWORD}\n")
         if sudoers:
             made.append("rm /etc/sudoers.d/test")
-            server.ssh("umask 337; cat >/etc/sudoers.d/test; visudo -qc", input=f"{name} {sudoers}\n")
+            server.ssh(
+                "umask 337; cat >/etc/sudoers.d/test; visudo -qc", input=f"{name} {sudoers}\n"
+            )
         return Server(f"{name}@{server.address}", server.key)
 
     yield make
@@ -459,7 +535,9 @@ def person(server, lab):
 
 
 @pytest.mark.parametrize("name", ["root", "jupyter"])
-def test_root_and_the_user_with_the_password_for_sudo_find_nothing_to_do(person, full_setup, story, name):
+def test_root_and_the_user_with_the_password_for_sudo_find_nothing_to_do(
+    person, full_setup, story, name
+):
     env = {"SUDO_PASSWORD": story.sudo_password} if name == "jupyter" else {}
     assert full_setup(person(name), **env).is_calm
 
@@ -469,9 +547,21 @@ def test_the_user_who_needs_no_password_for_sudo_finds_nothing_to_do(person, ful
 
 
 NO_ROOT = {
-    "a wrong password": ("jupyter", {"SUDO_PASSWORD": "wrong"}, "sudo does not accept this password for jupyter"),
-    "no password": ("jupyter", {}, "sudo asks for the password of jupyter; give it in SUDO_PASSWORD"),
-    "no right": ("ada", {"SUDO_PASSWORD": USER_PASSWORD}, "ada cannot become root: ada is not in the sudoers file"),
+    "a wrong password": (
+        "jupyter",
+        {"SUDO_PASSWORD": "wrong"},
+        "sudo does not accept this password for jupyter",
+    ),
+    "no password": (
+        "jupyter",
+        {},
+        "sudo asks for the password of jupyter; give it in SUDO_PASSWORD",
+    ),
+    "no right": (
+        "ada",
+        {"SUDO_PASSWORD": USER_PASSWORD},
+        "ada cannot become root: ada is not in the sudoers file",
+    ),
 }
 
 
@@ -481,7 +571,8 @@ def test_who_cannot_be_root_is_told_so_once(person, full_setup, case):
     run = full_setup(person(name), **env)
     assert (run.status, run.items, run.report["failed"]) == (1, [], 1)
     [line] = run.err.splitlines()
-    assert error in line and error in run.report["error"]
+    assert error in line
+    assert error in run.report["error"]
 
 
 # -- one connection, several hosts, a reboot
@@ -489,7 +580,11 @@ def test_who_cannot_be_root_is_told_so_once(person, full_setup, case):
 
 def test_tasks_of_one_line_share_one_connection(server, fab):
     def logins():
-        return int(server.ssh("journalctl --sync; journalctl -o cat | grep -c '^Accepted publickey'").stdout)
+        return int(
+            server.ssh(
+                "journalctl --sync; journalctl -o cat | grep -c '^Accepted publickey'"
+            ).stdout
+        )
 
     before = logins()
     fab(server, "create-user", "harden-ssh", "preflight")
@@ -501,8 +596,16 @@ def test_two_hosts_at_once_both_converge(tell, new_host, fab, tmp_path):
     with ThreadPoolExecutor() as pool:
         hosts = list(pool.map(lambda suite: new_host(suite, lower=layers[suite]), layers))
     for changed in (5, 0):
-        done = fab(hosts, "full-setup", "--report", tmp_path / "report.json", env={"JUPYTER_PASSWORD": PASSWORD})
-        recaps = re.findall(r"^(\S+)  ok=\d+ changed=(\d+) failed=0  \d round trip", done.stdout, re.M)
+        done = fab(
+            hosts,
+            "full-setup",
+            "--report",
+            tmp_path / "report.json",
+            env={"JUPYTER_PASSWORD": PASSWORD},
+        )
+        recaps = re.findall(
+            r"^(\S+)  ok=\d+ changed=(\d+) failed=0  \d round trip", done.stdout, re.M
+        )
         assert sorted(recaps) == sorted((host.address, str(changed)) for host in hosts)
         reports = json.loads((tmp_path / "report.json").read_text())["hosts"]
         assert [(one["changed"], one["failed"]) for one in reports] == [(changed, 0)] * 2
@@ -510,7 +613,9 @@ def test_two_hosts_at_once_both_converge(tell, new_host, fab, tmp_path):
         assert visit(host).log_in(PASSWORD) == 302
 
 
-def test_after_a_reboot_everything_is_up_and_nothing_is_to_be_done(server, lab, oracle, visitor, full_setup):
+def test_after_a_reboot_everything_is_up_and_nothing_is_to_be_done(
+    server, lab, oracle, visitor, full_setup
+):
     server.reboot()
     assert eventually(lambda: visitor.ask("GET", "/api").status == 200)
     assert visitor.log_in(PASSWORD) == 302

@@ -44,7 +44,13 @@ def traces(lab, name):
     """What of a host is to be found on this machine."""
     folders = [Path("/run/netns"), lab.RUN, *lab.CGROUPS]
     folders += [lab.base.folder() / "hosts", lab.base.folder() / "layers"]
-    seen = [path for folder in folders if folder.is_dir() for path in folder.iterdir() if name in path.name]
+    seen = [
+        path
+        for folder in folders
+        if folder.is_dir()
+        for path in folder.iterdir()
+        if name in path.name
+    ]
     seen += [line for line in Path("/proc/mounts").read_text().splitlines() if name in line]
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -64,7 +70,9 @@ def eventually(condition, seconds=15):
     return holds
 
 
-def test_a_host_is_a_debian_server_of_its_release_that_has_booted_completely(new_host, suite, oracle):
+def test_a_host_is_a_debian_server_of_its_release_that_has_booted_completely(
+    new_host, suite, oracle
+):
     host = new_host(suite)
     seen = oracle(host)
     assert seen.system_info.codename == suite
@@ -83,7 +91,9 @@ def test_a_host_reaches_the_package_mirror_and_its_certificates_are_trusted(new_
 def test_four_hosts_at_once_have_addresses_and_keys_of_their_own(new_host):
     with ThreadPoolExecutor() as pool:
         hosts = list(pool.map(new_host, ["bookworm", "trixie", "bookworm", "trixie"]))
-        answers = list(pool.map(lambda host: host.ssh("cat /etc/machine-id /etc/ssh/*.pub").stdout, hosts))
+        answers = list(
+            pool.map(lambda host: host.ssh("cat /etc/machine-id /etc/ssh/*.pub").stdout, hosts)
+        )
     assert len({host.address for host in hosts}) == 4
     assert len({line for answer in answers for line in answer.splitlines()}) == 4 * 4
 
@@ -95,7 +105,9 @@ def test_a_name_is_given_once(new_host, lab):
     assert host.ssh("true").returncode == 0
 
 
-def test_a_clone_has_what_the_kept_host_had_and_a_name_and_keys_of_its_own(new_host, suite, lab, layer):
+def test_a_clone_has_what_the_kept_host_had_and_a_name_and_keys_of_its_own(
+    new_host, suite, lab, layer
+):
     def converge(host):
         host.ssh("echo kept > /srv/note; ln -s /bin/true /srv/link; rm /etc/motd")
 
@@ -104,7 +116,11 @@ def test_a_clone_has_what_the_kept_host_had_and_a_name_and_keys_of_its_own(new_h
     one, two = (new_host(suite, lower=name) for _ in range(2))
     assert one.ssh("cat /srv/note; hostname").stdout == f"kept\n{one.name}\n"
     assert one.ssh("test -L /srv/link && test ! -e /etc/motd").returncode == 0
-    for file in ("etc/machine-id", "etc/ssh/ssh_host_ed25519_key.pub", "etc/ssh/ssh_host_rsa_key.pub"):
+    for file in (
+        "etc/machine-id",
+        "etc/ssh/ssh_host_ed25519_key.pub",
+        "etc/ssh/ssh_host_rsa_key.pub",
+    ):
         assert (one.root / file).read_text() != (two.root / file).read_text()
     two.ssh("echo changed > /srv/note")
     assert one.ssh("cat /srv/note").stdout == "kept\n"
@@ -119,8 +135,11 @@ def test_a_reboot_keeps_files_and_drops_processes_and_firewall_rules(new_host, s
     host.reboot()
     assert host.ssh("cat /srv/note; ls /run/note; pgrep sleep", check=False).stdout == "kept\n"
     assert subprocess.run([*nft, "list", "tables"], capture_output=True, check=True).stdout == b""
-    after, *same = host.ssh("cat /proc/sys/kernel/random/boot_id /etc/ssh/*.pub").stdout.splitlines()
-    assert after != boot and same == keys
+    after, *same = host.ssh(
+        "cat /proc/sys/kernel/random/boot_id /etc/ssh/*.pub"
+    ).stdout.splitlines()
+    assert after != boot
+    assert same == keys
 
 
 def test_a_host_that_reboots_itself_comes_back(new_host):
@@ -162,14 +181,19 @@ def test_nothing_is_left_of_a_host_that_was_taken_down(lab, name):
     before = [path.read_text() for path in sysctl]
     host = lab.up(name, owner=lab.me())
     veth = f"/sys/class/net/{lab.network.veth(host.address)}"
-    assert traces(lab, name) and os.path.exists(veth)
+    assert traces(lab, name)
+    assert os.path.exists(veth)
     host.down()
-    assert traces(lab, name) == [] and not os.path.exists(veth)
+    assert traces(lab, name) == []
+    assert not os.path.exists(veth)
     with pytest.raises(lab.LabError, match="no such host"):
         lab.find(name)
     if is_alone:
-        tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
-        assert lab.network.TABLE not in tables and not Path("/sys/class/net", lab.network.BRIDGE).exists()
+        tables = subprocess.run(
+            ["nft", "list", "tables"], capture_output=True, text=True, check=True
+        ).stdout
+        assert lab.network.TABLE not in tables
+        assert not Path("/sys/class/net", lab.network.BRIDGE).exists()
         assert [path.read_text() for path in sysctl] == before
 
 
@@ -182,7 +206,9 @@ def test_nothing_is_left_when_the_owner_is_killed(lab, name):
     assert eventually(lambda: not list(lab.RUN.glob(f"{owner.pid}-*")))
 
 
-def test_sweeping_takes_hosts_of_dead_owners_and_leaves_the_others(lab, new_host, name, monkeypatch):
+def test_sweeping_takes_hosts_of_dead_owners_and_leaves_the_others(
+    lab, new_host, name, monkeypatch
+):
     monkeypatch.setattr(lab, "_watch", lambda owner: None)
     alive = new_host()
     with process("sleep", "600") as owner:

@@ -21,7 +21,10 @@ CLOSED = {"FABRIC_REMOTE_JUPYTER_SSH_PERMIT_ROOT_LOGIN": "no"}
 
 def setting(**values):
     """Return the environment that sets settings: `setting(ssh__undo_after=10)`."""
-    return {f"FABRIC_REMOTE_JUPYTER_{name.upper().replace('__', '_')}": str(value) for name, value in values.items()}
+    return {
+        f"FABRIC_REMOTE_JUPYTER_{name.upper().replace('__', '_')}": str(value)
+        for name, value in values.items()
+    }
 
 
 @pytest.fixture
@@ -32,9 +35,16 @@ def prepare(layer):
         # Debian 13 shuts out for a while who fails to log in, as these tests do.
         off = "echo PerSourcePenalties no >/etc/ssh/sshd_config.d/99-lab.conf; systemctl reload ssh"
         host.ssh(f"! sshd -T | grep -q persourcep || {{ {off}; }}")
-        host.nsenter("apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends ufw")
+        host.nsenter(
+            "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends ufw"
+        )
         keys = os.environ | {"HOME": str(host.home), "USER_PASSWORD": USER_PASSWORD}
-        subprocess.run([BIN / "fab", "-H", host.string, "-i", host.key, "create-user"], cwd=REPOSITORY, env=keys, check=True)
+        subprocess.run(
+            [BIN / "fab", "-H", host.string, "-i", host.key, "create-user"],
+            cwd=REPOSITORY,
+            env=keys,
+            check=True,
+        )
 
     return lambda suite: layer(suite, "prepared", converge)
 
@@ -65,7 +75,9 @@ def gets_in(host, user="root"):
 
 def is_calm(host):
     """Whether nothing is armed and no timer waits."""
-    list_them = "systemctl list-units --state=active,activating,failed --no-legend 'remote-jupyter-undo*'"
+    list_them = (
+        "systemctl list-units --state=active,activating,failed --no-legend 'remote-jupyter-undo*'"
+    )
     timers = host.nsenter(list_them).stdout.strip()
     return not (host.root / UNDO).exists() and not timers
 
@@ -73,21 +85,33 @@ def is_calm(host):
 # -- the way that works
 
 
-def test_a_chain_ends_well_although_roots_login_is_closed_in_the_middle(new_host, suite, prepared, fab):
+def test_a_chain_ends_well_although_roots_login_is_closed_in_the_middle(
+    new_host, suite, prepared, fab
+):
     host = new_host(suite, prepared)
     # As on a cloud's image, whose own drop-in would let passwords in.
     cloud = "echo PasswordAuthentication yes >/etc/ssh/sshd_config.d/50-cloud-init.conf; systemctl reload ssh"
     host.nsenter(cloud)
     tasks = ["create-user", "harden-ssh", "firewall", "install-apache"]
     done = fab(host, *tasks, env=CLOSED | {"USER_PASSWORD": USER_PASSWORD})
-    assert done.stdout.count("Login jupyter") == 2 and "not proved" not in done.stdout
-    assert not gets_in(host) and gets_in(host, "jupyter") and is_calm(host)
-    assert host.nsenter("systemctl is-active apache2 ufw", check=False).stdout.split() == ["active", "active"]
+    assert done.stdout.count("Login jupyter") == 2
+    assert "not proved" not in done.stdout
+    assert not gets_in(host)
+    assert gets_in(host, "jupyter")
+    assert is_calm(host)
+    assert host.nsenter("systemctl is-active apache2 ufw", check=False).stdout.split() == [
+        "active",
+        "active",
+    ]
     host.ssh("sudo -S -k id", "jupyter", input=USER_PASSWORD + "\n")
     *argv, where = host.ssh_argv(user="jupyter")
-    offered = subprocess.run([*argv, "-oPubkeyAuthentication=no", where], capture_output=True, text=True)
+    offered = subprocess.run(
+        [*argv, "-oPubkeyAuthentication=no", where], capture_output=True, text=True
+    )
     assert "Permission denied (publickey)." in offered.stderr
-    again = fab([as_user(host)], "-i", host.key, *tasks, env=CLOSED | {"SUDO_PASSWORD": USER_PASSWORD})
+    again = fab(
+        [as_user(host)], "-i", host.key, *tasks, env=CLOSED | {"SUDO_PASSWORD": USER_PASSWORD}
+    )
     assert "changed=0 failed=0  4 round trips" in again.stdout, again.stdout
 
 
@@ -99,7 +123,9 @@ def as_user(host, user="jupyter"):
 # -- each fault
 
 
-WRONG = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAID4j6BYAOVlKM4lPZWThsTSLvXoAiNQsSstz7q7VnACd grace@desk"
+WRONG = (
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAID4j6BYAOVlKM4lPZWThsTSLvXoAiNQsSstz7q7VnACd grace@desk"
+)
 
 
 def test_a_wrong_key_opens_the_old_way_again(door, fab):
@@ -110,24 +136,32 @@ def test_a_wrong_key_opens_the_old_way_again(door, fab):
         done = fab(door, "harden-ssh", env=CLOSED | {"USER_PASSWORD": USER_PASSWORD}, check=False)
     finally:
         door.nsenter(f"cp -p /root/kept {path}")
-    assert done.returncode == 1 and "put back     sshd" in done.stdout, done.stdout
+    assert done.returncode == 1, done.stdout
+    assert "put back     sshd" in done.stdout, done.stdout
     assert "jupyter may not log in with this key" in done.stdout
-    assert state(door) == before and gets_in(door) and is_calm(door)
+    assert state(door) == before
+    assert gets_in(door)
+    assert is_calm(door)
 
 
 def test_a_wrong_password_for_sudo_opens_the_old_way_again(door, fab):
     before = state(door)
     done = fab(door, "harden-ssh", env=CLOSED | {"USER_PASSWORD": "not this"}, check=False)
-    assert done.returncode == 1 and "put back     sshd" in done.stdout, done.stdout
+    assert done.returncode == 1, done.stdout
+    assert "put back     sshd" in done.stdout, done.stdout
     assert "sudo does not accept this password for jupyter" in done.stdout
-    assert state(door) == before and gets_in(door) and is_calm(door)
+    assert state(door) == before
+    assert gets_in(door)
+    assert is_calm(door)
 
 
 def test_a_wrong_password_is_no_proof_though_root_still_gets_in(door, fab):
     before = state(door)
     done = fab(door, "harden-ssh", env={"USER_PASSWORD": "not this"}, check=False)
-    assert done.returncode == 1 and "put back     sshd" in done.stdout, done.stdout
-    assert state(door) == before and is_calm(door)
+    assert done.returncode == 1, done.stdout
+    assert "put back     sshd" in done.stdout, done.stdout
+    assert state(door) == before
+    assert is_calm(door)
 
 
 def test_what_sshd_has_not_read_yet_is_named_before_a_reload_lets_it_lock_out(door, fab):
@@ -136,8 +170,11 @@ def test_what_sshd_has_not_read_yet_is_named_before_a_reload_lets_it_lock_out(do
     before = state(door)
     try:
         done = fab(door, "harden-ssh", check=False)
-        assert done.returncode == 1 and f"it has not read {later} yet" in done.stdout and "Nothing was changed" in done.stderr
-        assert state(door) == before and gets_in(door)
+        assert done.returncode == 1
+        assert f"it has not read {later} yet" in done.stdout
+        assert "Nothing was changed" in done.stderr
+        assert state(door) == before
+        assert gets_in(door)
     finally:
         door.nsenter(f"rm {later}")
 
@@ -145,7 +182,7 @@ def test_what_sshd_has_not_read_yet_is_named_before_a_reload_lets_it_lock_out(do
 TEAM = """
 from fabric import task
 from remote_jupyter.tasks.firewall import BACK, FILES, NOTE
-from remote_jupyter.kit.guard import Guard, Login
+from remote_jupyter.kit.rollback import Guard, Login
 from remote_jupyter.kit.resources import File
 from remote_jupyter.resources import UfwEnabled, UfwRule
 from remote_jupyter.resources.sshd import BACK as SSHD_BACK
@@ -199,37 +236,49 @@ def test_a_firewall_that_forgets_ssh_opens_again(door, team):
     before = state(door)
     done = team(door, "-t", "4", "without-ssh")
     assert done.returncode == 1, done.stdout
-    assert "put back     firewall" in done.stdout or "does it by itself" in done.stdout, done.stdout + done.stderr
+    assert "put back     firewall" in done.stdout or "does it by itself" in done.stdout, (
+        done.stdout + done.stderr
+    )
     wait(lambda: is_calm(door), 40)
-    assert state(door) == before and gets_in(door)
+    assert state(door) == before
+    assert gets_in(door)
 
 
 def test_a_drop_in_that_sshd_refuses_changes_nothing(door, team):
     before = state(door)
     done = team(door, "sshd-with-nonsense")
-    assert done.returncode == 1 and "Bad configuration option: Nonsense" in done.stdout, done.stdout + done.stderr
-    assert state(door) == before and gets_in(door) and is_calm(door)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Bad configuration option: Nonsense" in done.stdout, done.stdout + done.stderr
+    assert state(door) == before
+    assert gets_in(door)
+    assert is_calm(door)
 
 
 def test_two_guards_of_one_name_are_both_put_back(door, team):
     before = state(door)
     done = team(as_user(door), "-i", door.key, "sudo-by-two-files", SUDO_PASSWORD=USER_PASSWORD)
-    assert done.returncode == 1 and done.stdout.count("put back     sudo") == 2, done.stdout + done.stderr
-    assert state(door) == before and is_calm(door)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stdout.count("put back     sudo") == 2, done.stdout + done.stderr
+    assert state(door) == before
+    assert is_calm(door)
 
 
 def test_a_sudoers_file_with_a_syntax_error_is_not_installed(door, team):
     before = state(door)
     done = team(door, "sudo-with-a-syntax-error")
-    assert done.returncode == 1 and "syntax error" in done.stdout
-    assert state(door) == before and is_calm(door)
+    assert done.returncode == 1
+    assert "syntax error" in done.stdout
+    assert state(door) == before
+    assert is_calm(door)
 
 
 def test_a_sudoers_file_that_lets_nobody_become_root_is_put_back(door, team):
     before = state(door)
     done = team(as_user(door), "-i", door.key, "sudo-for-nobody", SUDO_PASSWORD=USER_PASSWORD)
-    assert done.returncode == 1 and "put back     sudo" in done.stdout, done.stdout + done.stderr
-    assert state(door) == before and is_calm(door)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "put back     sudo" in done.stdout, done.stdout + done.stderr
+    assert state(door) == before
+    assert is_calm(door)
     door.ssh("sudo -S -k id", "jupyter", input=USER_PASSWORD + "\n")
 
 
@@ -238,8 +287,11 @@ def test_the_last_one_who_gets_in_is_not_locked_nor_removed(new_host, suite, pre
     env = CLOSED | {"USER_PASSWORD": USER_PASSWORD}
     for last in (["lock-user"], ["remove-user", "--yes"]):
         done = fab(host, "harden-ssh", *last, env=env, check=False)
-        assert done.returncode == 1 and "put back     lock" in done.stdout, done.stdout
-        assert gets_in(host, "jupyter") and not gets_in(host) and is_calm(host)
+        assert done.returncode == 1, done.stdout
+        assert "put back     lock" in done.stdout, done.stdout
+        assert gets_in(host, "jupyter")
+        assert not gets_in(host)
+        assert is_calm(host)
         host.nsenter(f"rm {DROP_IN}; systemctl reload ssh")
 
 
@@ -248,7 +300,9 @@ def test_the_last_one_who_gets_in_is_not_locked_nor_removed(new_host, suite, pre
 
 def rules(host):
     """The rules of the kernel, without their counters."""
-    return re.sub(r"\[\d+:\d+\]|^#.*$", "", host.nsenter("iptables-save; ip6tables-save").stdout, flags=re.M)
+    return re.sub(
+        r"\[\d+:\d+\]|^#.*$", "", host.nsenter("iptables-save; ip6tables-save").stdout, flags=re.M
+    )
 
 
 def test_a_firewall_of_the_admins_own_is_as_it_was_after_the_put_back(door, operator):
@@ -258,24 +312,32 @@ def test_a_firewall_of_the_admins_own_is_as_it_was_after_the_put_back(door, oper
         before, kept = state(door), rules(door)
         assert Cut(door, operator, 10, "firewall").after(0.7)
         wait(lambda: is_calm(door), 15)
-        assert (state(door), rules(door)) == (before, kept) and "-P INPUT DROP" in before and gets_in(door)
+        assert (state(door), rules(door)) == (before, kept)
+        assert "-P INPUT DROP" in before
+        assert gets_in(door)
     finally:
         door.nsenter("iptables -P INPUT ACCEPT; iptables -F INPUT")
 
 
-def test_a_firewall_that_was_stopped_is_not_started_by_the_put_back(new_host, suite, prepared, operator):
+def test_a_firewall_that_was_stopped_is_not_started_by_the_put_back(
+    new_host, suite, prepared, operator
+):
     host = new_host(suite, prepared)
     host.nsenter("ufw allow 443/tcp; ufw --force enable; systemctl start ufw; systemctl stop ufw")
     before = state(host)
-    assert gets_in(host) and Cut(host, operator, 10, "firewall").after(0.2)
+    assert gets_in(host)
+    assert Cut(host, operator, 10, "firewall").after(0.2)
     wait(lambda: is_calm(host), 15)
-    assert state(host) == before and gets_in(host)
+    assert state(host) == before
+    assert gets_in(host)
     assert "ENABLED=yes" in host.nsenter("cat /etc/ufw/ufw.conf").stdout
 
 
 def test_every_port_of_sshd_stays_open(new_host, suite, prepared, fab):
     host = new_host(suite, prepared)
-    host.nsenter("printf 'Port 22\\nPort 2222\\n' >/etc/ssh/sshd_config.d/70-port.conf; systemctl reload ssh")
+    host.nsenter(
+        "printf 'Port 22\\nPort 2222\\n' >/etc/ssh/sshd_config.d/70-port.conf; systemctl reload ssh"
+    )
     fab(host, "firewall", env={"USER_PASSWORD": USER_PASSWORD})
     other = type("Named", (), {"string": f"root@{host.address}:2222", "key": host.key})
     assert "changed=0 failed=0  1 round trip" in fab(other, "firewall").stdout
@@ -295,11 +357,17 @@ def test_a_put_back_waits_for_the_end_of_a_step_that_takes_too_long(door, fab):
         wait(lambda: is_calm(door), 30)
     finally:
         door.nsenter("rm /usr/local/sbin/ufw")
-    assert done.returncode == 1 and "The server has put firewall back before a new login was proved" in done.stderr, done.stdout
-    assert state(door) == before and gets_in(door)
+    assert done.returncode == 1, done.stdout
+    assert "The server has put firewall back before a new login was proved" in done.stderr, (
+        done.stdout
+    )
+    assert state(door) == before
+    assert gets_in(door)
 
 
-def test_a_put_back_that_finds_no_room_is_tried_until_there_is_some(new_host, suite, prepared, fab, operator):
+def test_a_put_back_that_finds_no_room_is_tried_until_there_is_some(
+    new_host, suite, prepared, fab, operator
+):
     host = new_host(suite, prepared)
     host.small("/etc/ssh/sshd_config.d", "16k")
     fab(host, "harden-ssh", env={"USER_PASSWORD": USER_PASSWORD})
@@ -310,7 +378,8 @@ def test_a_put_back_that_finds_no_room_is_tried_until_there_is_some(new_host, su
     assert (host.root / UNDO).exists()
     host.nsenter("rm /etc/ssh/sshd_config.d/filler")
     wait(lambda: is_calm(host), 15)
-    assert state(host) == before and gets_in(host)
+    assert state(host) == before
+    assert gets_in(host)
 
 
 # -- whoever is killed, wherever
@@ -321,7 +390,11 @@ def wait(until, seconds, host=None):
     limit = time.monotonic() + seconds
     while not until():
         if time.monotonic() > limit:
-            log = host.nsenter("journalctl --no-pager -n 40 -u 'remote-jupyter-undo*'").stdout if host else ""
+            log = (
+                host.nsenter("journalctl --no-pager -n 40 -u 'remote-jupyter-undo*'").stdout
+                if host
+                else ""
+            )
             pytest.fail(f"not within {seconds} s\n{log}", pytrace=False)
         time.sleep(0.05)
 
@@ -331,9 +404,20 @@ class Cut:
 
     def __init__(self, host, operator, seconds, *tasks):
         self.host, self.seconds = host, seconds
-        env = operator.env(USER_PASSWORD=USER_PASSWORD, **CLOSED, **setting(ssh__undo_after=seconds))
-        argv = [BIN / "fab", "-H", host.string, "-i", host.key, *(tasks or ("harden-ssh", "firewall"))]
-        self.process = subprocess.Popen(argv, cwd=REPOSITORY, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        env = operator.env(
+            USER_PASSWORD=USER_PASSWORD, **CLOSED, **setting(ssh__undo_after=seconds)
+        )
+        argv = [
+            BIN / "fab",
+            "-H",
+            host.string,
+            "-i",
+            host.key,
+            *(tasks or ("harden-ssh", "firewall")),
+        ]
+        self.process = subprocess.Popen(
+            argv, cwd=REPOSITORY, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
 
     def after(self, delay):
         """End it *delay* seconds after the first change was armed; return whether it was still armed then."""
@@ -345,9 +429,15 @@ class Cut:
         return armed.exists()
 
 
-def test_whenever_the_operator_is_killed_the_old_way_works_again_in_time(prepare, new_host, operator):
+def test_whenever_the_operator_is_killed_the_old_way_works_again_in_time(
+    prepare, new_host, operator
+):
     # Two hosts of each release side by side, five moments on each, one after another: it is the timer that takes long.
-    hosts = [(new_host(suite, prepare(suite)), task) for suite in SUITES for task in ("harden-ssh", "firewall")]
+    hosts = [
+        (new_host(suite, prepare(suite)), task)
+        for suite in SUITES
+        for task in ("harden-ssh", "firewall")
+    ]
 
     def five(host, task):
         before, kills = state(host), 0
@@ -355,12 +445,18 @@ def test_whenever_the_operator_is_killed_the_old_way_works_again_in_time(prepare
             delay, armed = step * {"harden-ssh": 0.15, "firewall": 0.4}[task], False
             while not armed:
                 armed = Cut(host, operator, 10, task).after(delay)
-                if not armed:  # it was quicker, and all was proved: undo it, and end the next one earlier
+                if (
+                    not armed
+                ):  # it was quicker, and all was proved: undo it, and end the next one earlier
                     delay /= 2
-                    host.nsenter(f"rm -f {DROP_IN}; systemctl reload ssh; ufw --force reset; rm -f /etc/ufw/*rules.*_*")
+                    host.nsenter(
+                        f"rm -f {DROP_IN}; systemctl reload ssh; ufw --force reset; rm -f /etc/ufw/*rules.*_*"
+                    )
                     before = state(host)
             wait(lambda: gets_in(host) and is_calm(host), 10 + 5, host)
-            assert state(host) == before, f"{host.suite}, killed {delay:.2f} s after the first change of {task}"
+            assert state(host) == before, (
+                f"{host.suite}, killed {delay:.2f} s after the first change of {task}"
+            )
             kills += 1
         return kills
 
@@ -368,16 +464,23 @@ def test_whenever_the_operator_is_killed_the_old_way_works_again_in_time(prepare
         assert list(pool.map(five, *zip(*hosts, strict=True))) == [5] * len(hosts)
 
 
-def test_a_run_that_was_killed_is_put_back_first_by_the_next_one(new_host, suite, prepared, operator, fab):
+def test_a_run_that_was_killed_is_put_back_first_by_the_next_one(
+    new_host, suite, prepared, operator, fab
+):
     host = new_host(suite, prepared)
     assert Cut(host, operator, 3600).after(0.05)
     env = CLOSED | {"USER_PASSWORD": USER_PASSWORD} | setting(ssh__undo_after=3600)
     env |= {"SUDO_PASSWORD": USER_PASSWORD}  # whether root still gets in depends on the moment
-    foretold = fab(as_user(host), "-i", host.key, "--dry", "harden-ssh", env=env, check=False).stdout
+    foretold = fab(
+        as_user(host), "-i", host.key, "--dry", "harden-ssh", env=env, check=False
+    ).stdout
     assert "not proved   sshd" in foretold
     done = fab(as_user(host), "-i", host.key, "harden-ssh", "firewall", env=env).stdout
-    assert "what an earlier run changed and did not prove: sshd" in done and "Login jupyter" in done
-    assert is_calm(host) and gets_in(host, "jupyter") and not gets_in(host)
+    assert "what an earlier run changed and did not prove: sshd" in done
+    assert "Login jupyter" in done
+    assert is_calm(host)
+    assert gets_in(host, "jupyter")
+    assert not gets_in(host)
 
 
 def test_a_cut_cable_and_a_reboot_are_no_lock_out(new_host, suite, prepared, operator):
@@ -391,4 +494,6 @@ def test_a_cut_cable_and_a_reboot_are_no_lock_out(new_host, suite, prepared, ope
     host.mend()
     assert (host.root / UNDO).exists()
     host.reboot()
-    assert gets_in(host) and is_calm(host) and state(host) == before
+    assert gets_in(host)
+    assert is_calm(host)
+    assert state(host) == before

@@ -26,26 +26,38 @@ def folder(tmp_path):
 def test_notebooks_go_there_and_back_and_nothing_newer_is_lost(hidden, fab, folder, tmp_path):
     def copy(task, *words, where=folder):
         core = [word for word in words if word == "--dry"]
-        done = fab(hidden, *core, task, "--folder", where, *[w for w in words if w != "--dry"], check=False)
-        return done.returncode, set(re.findall(r"  (changed|would change|newer \S.+stays:) +([^;\n]+)", done.stdout))
+        done = fab(
+            hidden, *core, task, "--folder", where, *[w for w in words if w != "--dry"], check=False
+        )
+        return done.returncode, set(
+            re.findall(r"  (changed|would change|newer \S.+stays:) +([^;\n]+)", done.stdout)
+        )
 
     both = {"one.ipynb", "a folder's/$two.ipynb"}
     hidden.ssh("apt-get install -qy rsync", check=True)
     assert copy("push-notebooks", "--dry") == (3, {("would change", name) for name in both})
     assert hidden.ssh(f"ls -A {THERE}").stdout == ""
     assert copy("push-notebooks") == (0, {("changed", name) for name in both})
-    assert hidden.ssh(f"cd {THERE}; stat -c '%U %n' *.ipynb */*; cat one.ipynb; ls -A").stdout.splitlines() == [
+    assert hidden.ssh(
+        f"cd {THERE}; stat -c '%U %n' *.ipynb */*; cat one.ipynb; ls -A"
+    ).stdout.splitlines() == [
         *("jupyter one.ipynb", "jupyter a folder's/$two.ipynb", "one", "a folder's", "one.ipynb"),
     ]
     assert copy("push-notebooks") == (0, set())
     # Newer on the server: it stays, and is named.
-    hidden.ssh(f"cd {THERE}; echo newer >one.ipynb; touch -d tomorrow one.ipynb; echo three >three", user="jupyter")
+    hidden.ssh(
+        f"cd {THERE}; echo newer >one.ipynb; touch -d tomorrow one.ipynb; echo three >three",
+        user="jupyter",
+    )
     (folder / "one.ipynb").write_text("mine\n")
     status, said = copy("push-notebooks")
     assert (status, said) == (1, {("newer on the server, and stays:", "one.ipynb")})
     assert hidden.ssh(f"cat {THERE}/one.ipynb {THERE}/three").stdout == "newer\nthree\n"
     other = tmp_path / "pulled"
-    assert copy("pull-notebooks", where=other) == (0, {("changed", name) for name in both | {"three"}})
+    assert copy("pull-notebooks", where=other) == (
+        0,
+        {("changed", name) for name in both | {"three"}},
+    )
     assert (other / "one.ipynb").read_text() == "newer\n"
     assert copy("push-notebooks", "--overwrite") == (0, {("changed", "one.ipynb")})
     assert hidden.ssh(f"cat {THERE}/one.ipynb {THERE}/three").stdout == "mine\nthree\n"
@@ -53,8 +65,12 @@ def test_notebooks_go_there_and_back_and_nothing_newer_is_lost(hidden, fab, fold
     assert copy("push-notebooks", "--delete") == (0, {("changed", "three")})
     assert hidden.ssh(f"ls {THERE}").stdout.splitlines() == ["a folder's", "one.ipynb"]
     newer_here = {("newer here, and stays:", "one.ipynb")}
-    assert copy("pull-notebooks", where=other) == (1, newer_here) and (other / "three").exists()
-    assert copy("pull-notebooks", "--delete", where=other) == (1, {("changed", "three"), *newer_here})
+    assert copy("pull-notebooks", where=other) == (1, newer_here)
+    assert (other / "three").exists()
+    assert copy("pull-notebooks", "--delete", where=other) == (
+        1,
+        {("changed", "three"), *newer_here},
+    )
     assert not (other / "three").exists()
     assert copy("push-notebooks", where=tmp_path / "nowhere") == (2, set())
 
@@ -62,7 +78,11 @@ def test_notebooks_go_there_and_back_and_nothing_newer_is_lost(hidden, fab, fold
 def test_rsync_is_installed_where_it_is_missing(hidden, fab, folder):
     hidden.ssh("apt-get remove -qy rsync", check=False)
     done = fab(hidden, "push-notebooks", "--folder", folder)
-    assert "Package rsync" in done.stdout and hidden.ssh(f"ls {THERE}").stdout.splitlines() == ["a folder's", "one.ipynb"]
+    assert "Package rsync" in done.stdout
+    assert hidden.ssh(f"ls {THERE}").stdout.splitlines() == [
+        "a folder's",
+        "one.ipynb",
+    ]
 
 
 def test_the_system_is_updated_without_a_question_and_rebooted_where_told(hidden, fab, tunnel):
@@ -77,22 +97,37 @@ def test_the_system_is_updated_without_a_question_and_rebooted_where_told(hidden
         touch /etc/apt/apt.conf.d/50unattended-upgrades.ucf-old
     """)
     dry = fab(hidden, "--dry", "system-update", check=False)
-    assert dry.returncode == 3 and "upgrade: tree" in dry.stdout and "remove: libjansson4" in dry.stdout
+    assert dry.returncode == 3
+    assert "upgrade: tree" in dry.stdout
+    assert "remove: libjansson4" in dry.stdout
     assert hidden.ssh("dpkg-query -W -f '${Version}' tree").stdout == "0.1"
     first = fab(hidden, "system-update")
     assert "changed      Upgraded" in first.stdout
     assert hidden.ssh("dpkg-query -W -f '${Version}' tree").stdout != "0.1"
     assert hidden.ssh("dpkg-query -W -f '${Version}' figlet").stdout == "0.1"
-    assert hidden.ssh("ls /etc/apt/apt.conf.d/*ucf-old; dpkg -s libjansson4", check=False).stdout == ""
+    assert (
+        hidden.ssh("ls /etc/apt/apt.conf.d/*ucf-old; dpkg -s libjansson4", check=False).stdout == ""
+    )
     second = fab(hidden, "system-update")
-    assert "changed=0" in second.stdout and "1 round trip" in second.stdout and "held as they are: figlet" in second.stdout
+    assert "changed=0" in second.stdout
+    assert "1 round trip" in second.stdout
+    assert "held as they are: figlet" in second.stdout
     assert fab(hidden, "system-update", "--reboot").stdout.count("reboots") == 0
     hidden.ssh("touch /run/reboot-required")
-    asked, env = "cat /proc/sys/kernel/random/boot_id", {"FABRIC_REMOTE_JUPYTER_JUPYTER_ACCESS": "tunnel"}
+    asked, env = (
+        "cat /proc/sys/kernel/random/boot_id",
+        {"FABRIC_REMOTE_JUPYTER_JUPYTER_ACCESS": "tunnel"},
+    )
     before = hidden.ssh(asked).stdout
     rebooted = fab(hidden, "system-update", "--reboot", "logs", env=env)
-    assert re.search(r"reboots\n.*is up again after \d+ s.*Started jupyter.service", rebooted.stdout, re.S), rebooted.stdout
+    assert re.search(
+        r"reboots\n.*is up again after \d+ s.*Started jupyter.service", rebooted.stdout, re.S
+    ), rebooted.stdout
     assert before != hidden.ssh(asked).stdout
-    assert eventually(lambda: hidden.ssh("curl -sf http://127.0.0.1:8888/jupyter/api", check=False).returncode == 0)
+    assert eventually(
+        lambda: (
+            hidden.ssh("curl -sf http://127.0.0.1:8888/jupyter/api", check=False).returncode == 0
+        )
+    )
     with tunnel(hidden, "--no-browser") as opened:
         assert opened.visitor().log_in(PASSWORD) == 302

@@ -74,7 +74,14 @@ def wheel(tmp_path_factory):
 def server(tunnelled, lab):
     """A clone of a server that tunnel-setup has made, common to these tests."""
     if not _hosts:
-        _hosts.append(lab.up(f"team-{os.getpid()}-{next(NUMBERS)}", "bookworm", tunnelled("bookworm"), owner=lab.me()))
+        _hosts.append(
+            lab.up(
+                f"team-{os.getpid()}-{next(NUMBERS)}",
+                "bookworm",
+                tunnelled("bookworm"),
+                owner=lab.me(),
+            )
+        )
     return _hosts[0]
 
 
@@ -95,20 +102,33 @@ def test_a_teams_own_fabfile(wheel, server, fab, tmp_path, python):
         return fab(host, *words, program=venv / "bin/fab", cwd=team, **options)
 
     def changes(*words):
-        return [int(number) for number in re.findall(r"changed=(\d+) failed=0", team_fab(*words).stdout)]
+        return [
+            int(number) for number in re.findall(r"changed=(\d+) failed=0", team_fab(*words).stdout)
+        ]
 
     assert run(pythons.found()[python], "-m", "venv", venv).returncode == 0
     pip("install", wheel, "-c", wheel.with_name("constraints.txt"))
     missing = team_fab("--list", host=None, check=False)
-    assert missing.returncode == 1 and missing.stderr.count("\n") == 1, missing.stderr
+    assert missing.returncode == 1, missing.stderr
+    assert missing.stderr.count("\n") == 1, missing.stderr
     pip(*missing.stderr.partition("pip ")[2].split())
     listed = team_fab("--list", host=None).stdout
-    assert re.findall(r"^  ([\w-]+)", listed, re.M) == ["data-server", "greet", "lock-down", "receipt", "tunnel-setup"]
+    assert re.findall(r"^  ([\w-]+)", listed, re.M) == [
+        "data-server",
+        "greet",
+        "lock-down",
+        "receipt",
+        "tunnel-setup",
+    ]
 
     first = changes("data-server")
-    assert len(first) == 3 and first[1] > 0
+    assert len(first) == 3
+    assert first[1] > 0
     assert str(port) in server.ssh("ufw status").stdout
-    assert "127.0.0.1:5432" in server.ssh("sshd -T -C user=jupyter,host=x,addr=x | grep permitopen").stdout
+    assert (
+        "127.0.0.1:5432"
+        in server.ssh("sshd -T -C user=jupyter,host=x,addr=x | grep permitopen").stdout
+    )
     assert server.ssh("systemctl show -P MemoryMax jupyter").stdout == f"{600 << 20}\n"
     assert server.ssh("cat /etc/motd").stdout == "Ask the data team.\n"
     before = server.ssh("wc -l </root/receipt").stdout

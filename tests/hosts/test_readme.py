@@ -24,13 +24,19 @@ def person(operator, converged):
     """Run a command of the README in a folder, as a person with an SSH key and a file of settings."""
     (operator.home / ".ssh/id_ed25519").write_text(converged.key.read_text())
     (operator.home / ".ssh/id_ed25519").chmod(0o600)
-    public = subprocess.run(["ssh-keygen", "-y", "-f", converged.key], check=True, capture_output=True, text=True).stdout
+    public = subprocess.run(
+        ["ssh-keygen", "-y", "-f", converged.key], check=True, capture_output=True, text=True
+    ).stdout
     (operator.home / ".ssh/id_ed25519.pub").write_text(public)
     [settings] = [block for block in readme.blocks("yaml") if "user:" in block]
     (operator.home / "settings.yml").write_text(settings)
 
     def run(line, cwd, *statuses):
-        words = shlex.split(line.replace(readme.HOST, converged.address).replace("settings.yml", f"{operator.home}/settings.yml"))
+        words = shlex.split(
+            line.replace(readme.HOST, converged.address).replace(
+                "settings.yml", f"{operator.home}/settings.yml"
+            )
+        )
         assert words[0] in ("fab", ".venv/bin/fab")
         env = operator.env(JUPYTER_PASSWORD=PASSWORD)
         asked = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 300}
@@ -53,18 +59,22 @@ def test_the_readmes_commands_run_and_so_does_its_fabfile(person, tmp_path, conv
     assert "workshop" in person("fab --list", tmp_path, 0)
     [line] = [line for line in lines if "workshop" in line]
     person(line, tmp_path, 0)
-    assert converged.ssh("cat /etc/profile.d/workshop.sh; command -v dot").stdout == "export WORKSHOP=2026\n/usr/bin/dot\n"
+    assert (
+        converged.ssh("cat /etc/profile.d/workshop.sh; command -v dot").stdout
+        == "export WORKSHOP=2026\n/usr/bin/dot\n"
+    )
     assert " changed=0 " in person(line, tmp_path, 0)
 
 
 def test_the_ways_back_that_are_commands_lead_back(converged, tell, full_setup):
     commands = {}
     for _, resource in readme.changes():
-        command = resource.way_back().partition(", then ")[0]
+        command = resource.undo_hint().partition(", then ")[0]
         if re.match(r"(rm|a2dis\w+|ufw|systemctl) ", command) and "PORT" not in command:
             commands[resource.label] = command
     undone = [label for _, label in reversed(tell("bookworm").first.items) if label in commands]
     assert len(undone) > 15
     converged.ssh("\n".join(["set -e", *(commands[label] for label in dict.fromkeys(undone))]))
     foretold = full_setup(converged, "--dry")
-    assert foretold.status == 3 and set(undone) <= foretold.having("would change", "unknown"), foretold.text
+    assert foretold.status == 3, foretold.text
+    assert set(undone) <= foretold.having("would change", "unknown"), foretold.text

@@ -11,7 +11,12 @@ from .visitor import PASSWORD, Visitor, eventually
 
 pytest_plugins = ["tests.hosts.converged", "tests.hosts.ways"]
 
-ADA = {"user.name": "ada", "jupyter.name": "jupyter-ada", "jupyter.port": 8889, "jupyter.base_url": "/ada"}
+ADA = {
+    "user.name": "ada",
+    "jupyter.name": "jupyter-ada",
+    "jupyter.port": 8889,
+    "jupyter.base_url": "/ada",
+}
 NOTEBOOK = {"jupyter.interface": "notebook"}
 PARTS = "/etc/apache2/remote-jupyter"
 INCLUDE = f"IncludeOptional {PARTS}/*.inc"
@@ -20,7 +25,9 @@ SITE = "/etc/apache2/sites-available/jupyter.conf"
 
 def certificate(host):
     """The certificate that Apache serves, asked for over SSH."""
-    return host.ssh("openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509").stdout
+    return host.ssh(
+        "openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509"
+    ).stdout
 
 
 def test_two_users_have_a_jupyter_each_behind_one_apache(hidden, run):
@@ -31,14 +38,24 @@ def test_two_users_have_a_jupyter_each_behind_one_apache(hidden, run):
     assert one.compute_in(kernel, "x = 42; x") == "42"
 
     clash = run(hidden, "full-setup", check=False, settings={"user.name": "ada"})
-    assert clash.status == 1 and "it is jupyter's; a second Jupyter on this server needs" in clash.text
-    clash = run(hidden, "configure-apache", check=False, settings=ADA | {"jupyter.base_url": "/jupyter/ada"})
-    assert clash.status == 1 and "the Jupyter jupyter has /jupyter" in clash.text
+    assert clash.status == 1
+    assert "it is jupyter's; a second Jupyter on this server needs" in clash.text
+    clash = run(
+        hidden, "configure-apache", check=False, settings=ADA | {"jupyter.base_url": "/jupyter/ada"}
+    )
+    assert clash.status == 1
+    assert "the Jupyter jupyter has /jupyter" in clash.text
     clash = run(hidden, "full-setup", check=False, settings=ADA | {"jupyter.port": 8888})
-    assert clash.status == 1 and re.search(r"taken by jupyter-lab \(process \d+ of jupyter.service\)", clash.text)
+    assert clash.status == 1
+    assert re.search(r"taken by jupyter-lab \(process \d+ of jupyter.service\)", clash.text)
 
     both = run(hidden, "full-setup", settings=ADA, JUPYTER_PASSWORD="ada's own")
-    assert {"User ada", "Service jupyter-ada", f"File {PARTS}/jupyter-ada.inc", "reload apache2"} < both.changed
+    assert {
+        "User ada",
+        "Service jupyter-ada",
+        f"File {PARTS}/jupyter-ada.inc",
+        "reload apache2",
+    } < both.changed
     assert not {f"File {SITE}", "restart jupyter"} & both.changed
     other = Visitor(hidden.address, certificate(hidden), base="/ada")
     assert (other.log_in("ada's own"), other.log_in(PASSWORD)) == (302, 401)
@@ -47,12 +64,18 @@ def test_two_users_have_a_jupyter_each_behind_one_apache(hidden, run):
     assert one.compute_in(kernel, "x") == "42"  # nothing of the other one was touched
     # sshd forwards to both, whichever of them was set up last.
     own = {"settings": ADA, "JUPYTER_PASSWORD": "ada's own"}
-    assert run(hidden, "full-setup").is_calm and run(hidden, "full-setup", **own).is_calm
-    opened = hidden.ssh("sshd -T -C user=ada,host=x,addr=127.0.0.1 | grep permitopen").stdout.split()[1:]
-    assert {*opened} == {f"{name}:{port}" for name in ("localhost", "127.0.0.1") for port in (8888, 8889)}
+    assert run(hidden, "full-setup").is_calm
+    assert run(hidden, "full-setup", **own).is_calm
+    opened = hidden.ssh(
+        "sshd -T -C user=ada,host=x,addr=127.0.0.1 | grep permitopen"
+    ).stdout.split()[1:]
+    assert {*opened} == {
+        f"{name}:{port}" for name in ("localhost", "127.0.0.1") for port in (8888, 8889)
+    }
 
     leaves = run(hidden, "tunnel-setup", check=False)
-    assert leaves.status == 1 and "jupyter-ada would lose it; jupyter.access must be the same for all" in leaves.text
+    assert leaves.status == 1
+    assert "jupyter-ada would lose it; jupyter.access must be the same for all" in leaves.text
     hidden.ssh("systemctl stop jupyter-ada")
     mended = run(hidden, "configure-jupyter", settings=ADA, JUPYTER_PASSWORD="ada's own")
     assert mended.changed == {"Service jupyter-ada"}
@@ -60,20 +83,32 @@ def test_two_users_have_a_jupyter_each_behind_one_apache(hidden, run):
 
 @pytest.mark.skipif(bool(browser.MISSING), reason=f"not installed: {', '.join(browser.MISSING)}")
 def test_the_notebook_in_a_browser_through_the_tunnel(hidden, run, tunnel, tmp_path):
-    changed = run(hidden, "configure-jupyter", settings=NOTEBOOK | {"jupyter.access": "tunnel"}).changed
+    changed = run(
+        hidden, "configure-jupyter", settings=NOTEBOOK | {"jupyter.access": "tunnel"}
+    ).changed
     assert changed == {"File /etc/systemd/system/jupyter.service", "restart jupyter"}
-    with tunnel(hidden, "--no-browser") as opened, browser.chromium(tmp_path / "person", "localhost", None) as person:
+    with (
+        tunnel(hidden, "--no-browser") as opened,
+        browser.chromium(tmp_path / "person", "localhost", None) as person,
+    ):
         person.driver.get(f"http://localhost:{opened.port}/jupyter/")
         person.see("#password_input").send_keys(PASSWORD, Keys.ENTER)
         person.wait(lambda: "/jupyter/tree" in person.driver.current_url)
         person.see(".jp-DirListing-content, .jp-FileBrowser")
         kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
         source = {"cells": [], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
-        hidden.ssh("runuser -u jupyter -- sh -c 'cat >/home/jupyter/notebooks/new.ipynb'", input=json.dumps(source))
+        hidden.ssh(
+            "runuser -u jupyter -- sh -c 'cat >/home/jupyter/notebooks/new.ipynb'",
+            input=json.dumps(source),
+        )
         person.driver.get(f"http://localhost:{opened.port}/jupyter/notebooks/new.ipynb")
         person.read("body", "Python 3")
         person.click(".jp-Notebook .cm-content")
-        person.wait(lambda: person.driver.find_elements("css selector", '.jp-Notebook-ExecutionIndicator[data-status="idle"]'))
+        person.wait(
+            lambda: person.driver.find_elements(
+                "css selector", '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
+            )
+        )
         person.type("6*7")
         person.type(Keys.ENTER, holding=[Keys.SHIFT])
         person.read(".jp-OutputArea-executeResult pre", "42")
@@ -104,9 +139,14 @@ def test_jupyter_below_a_site_of_somebody_elses(hidden, run, fab):
     text = THEIRS.format(name=hidden.address)
     hidden.ssh(f"set -e\n{MAKE}", input=text)
     theirs = "/etc/apache2/sites-available/theirs.conf"
-    for name, why in (("nobody", "there is no enabled site nobody"), ("000-default", "has no virtual host with SSLEngine on")):
+    for name, why in (
+        ("nobody", "there is no enabled site nobody"),
+        ("000-default", "has no virtual host with SSLEngine on"),
+    ):
         refused = run(hidden, "full-setup", check=False, settings={"apache.site": name})
-        assert refused.status == 1 and why in refused.text and refused.changed == set(), refused.text
+        assert refused.status == 1, refused.text
+        assert why in refused.text, refused.text
+        assert refused.changed == set(), refused.text
     mounted = {"apache.site": "theirs"}
     first = run(hidden, "full-setup", settings=mounted)
     assert {"ApacheInclude theirs", f"File {PARTS}/jupyter.inc", "reload apache2"} < first.changed
@@ -126,16 +166,21 @@ def test_jupyter_below_a_site_of_somebody_elses(hidden, run, fab):
     env = {"JUPYTER_PASSWORD": PASSWORD, "FABRIC_REMOTE_JUPYTER_APACHE_SITE": "theirs"}
     verified = fab(hidden, "verify", env=env, check=False)
     # Their plain HTTP leads nobody to https, and is theirs.
-    assert verified.returncode == 0 and "redirect" not in verified.stdout, verified.stdout
+    assert verified.returncode == 0, verified.stdout
+    assert "redirect" not in verified.stdout, verified.stdout
     hidden.ssh(f"sed -i '/remote-jupyter/d' {theirs}; systemctl reload apache2")
-    assert run(hidden, "full-setup", settings=mounted).changed == {"ApacheInclude theirs", "reload apache2"}
+    assert run(hidden, "full-setup", settings=mounted).changed == {
+        "ApacheInclude theirs",
+        "reload apache2",
+    }
     # And away again: their site is as it was, and goes on.
     gone = run(hidden, "tunnel-setup")
     assert {"ApacheInclude nowhere", f"Withdrawn {PARTS}/jupyter.inc"} < gone.changed
     assert hidden.ssh(f"cat {theirs}").stdout == text
     assert root.ask("GET", "/").text == "theirs\n"  # the firewall lets in to it as before
     again = run(hidden, "tunnel-setup")
-    assert (again.changed, again.having("warning")) == (set(), {"UfwOnly"}) and again.trips == 1
+    assert (again.changed, again.having("warning")) == (set(), {"UfwOnly"})
+    assert again.trips == 1
 
 
 def test_a_port_of_apaches_that_is_taken_is_found_before_the_first_change(hidden, run):
@@ -143,5 +188,8 @@ def test_a_port_of_apaches_that_is_taken_is_found_before_the_first_change(hidden
     assert eventually(lambda: hidden.ssh("ss -Hltn | grep -q :443", check=False).returncode == 0)
     for task in ("full-setup", "install-apache"):
         refused = run(hidden, task, check=False)
-        assert refused.status == 1 and refused.changed == set()
-        assert re.search(r"Check port 443: taken by python3 \(process \d+ of other-web.service\)", refused.text)
+        assert refused.status == 1
+        assert refused.changed == set()
+        assert re.search(
+            r"Check port 443: taken by python3 \(process \d+ of other-web.service\)", refused.text
+        )

@@ -26,14 +26,22 @@ def hard(suite, lab, prepared, fab):  # noqa: F811
 
 
 def test_nothing_fails_an_audit_and_only_the_classical_key_exchange_is_warned_of(hard):
-    audit = subprocess.run([BIN / "ssh-audit", "--no-colors", "--level=warn", hard.address], capture_output=True, text=True)
+    audit = subprocess.run(
+        [BIN / "ssh-audit", "--no-colors", "--level=warn", hard.address],
+        capture_output=True,
+        text=True,
+    )
     found = [line for line in audit.stdout.splitlines() if "[warn]" in line or "[fail]" in line]
     assert "(kex) curve25519-sha256 " in "".join(found), audit.stdout + audit.stderr
     assert [line for line in found if "(kex) curve25519-sha256" not in line] == []
 
 
 def test_the_audit_would_find_what_debian_leaves_open(door):  # noqa: F811
-    audit = subprocess.run([BIN / "ssh-audit", "--no-colors", "--level=warn", door.address], capture_output=True, text=True)
+    audit = subprocess.run(
+        [BIN / "ssh-audit", "--no-colors", "--level=warn", door.address],
+        capture_output=True,
+        text=True,
+    )
     assert "[fail]" in audit.stdout
 
 
@@ -41,24 +49,36 @@ def test_who_knows_only_the_ecdsa_key_of_a_server_can_follow_it(door, fab, opera
     kind, key = door.nsenter("cat /etc/ssh/ssh_host_ecdsa_key.pub").stdout.split()[:2]
     operator.known_hosts.write_text(f"{door.address} {kind} {key}\n")
     dry = fab(door, "--dry", "harden-ssh", check=False)
-    assert "would change KnownHostKey" in dry.stdout and operator.known_hosts.read_text().count("\n") == 1
+    assert "would change KnownHostKey" in dry.stdout
+    assert operator.known_hosts.read_text().count("\n") == 1
     try:
         done = fab(door, "harden-ssh", env={"USER_PASSWORD": USER_PASSWORD})
-        assert "changed      KnownHostKey" in done.stdout and "Login jupyter" in done.stdout
+        assert "changed      KnownHostKey" in done.stdout
+        assert "Login jupyter" in done.stdout
         assert "changed=0 failed=0  1 round trip" in fab(door, "harden-ssh").stdout
-        known = subprocess.run(["ssh-keygen", "-F", door.address, "-f", operator.known_hosts], capture_output=True, text=True)
-        assert door.nsenter("cat /etc/ssh/ssh_host_ed25519_key.pub").stdout.split()[1] in known.stdout
+        known = subprocess.run(
+            ["ssh-keygen", "-F", door.address, "-f", operator.known_hosts],
+            capture_output=True,
+            text=True,
+        )
+        assert (
+            door.nsenter("cat /etc/ssh/ssh_host_ed25519_key.pub").stdout.split()[1] in known.stdout
+        )
     finally:
         door.nsenter("rm -f /etc/ssh/sshd_config.d/00-remote-jupyter.conf; systemctl reload ssh")
 
 
 def test_ssh_forwards_to_jupyter_and_nowhere_else(hard):
-    hard.nsenter("python3 -m http.server -b 127.0.0.1 8888 >/dev/null 2>&1 & echo $! >/run/jupyter-like; sleep 0.5")
+    hard.nsenter(
+        "python3 -m http.server -b 127.0.0.1 8888 >/dev/null 2>&1 & echo $! >/run/jupyter-like; sleep 0.5"
+    )
 
     def ask(port):
         *argv, where = hard.ssh_argv(user="jupyter")
         argv += ["-W", f"127.0.0.1:{port}", where]
-        done = subprocess.run(argv, input="GET / HTTP/1.0\r\n\r\n", capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            argv, input="GET / HTTP/1.0\r\n\r\n", capture_output=True, text=True, timeout=60
+        )
         return done.stdout + done.stderr
 
     try:
@@ -69,12 +89,15 @@ def test_ssh_forwards_to_jupyter_and_nowhere_else(hard):
 
 
 def test_a_match_block_that_lets_passwords_in_is_found(hard, fab):
-    hard.nsenter("printf 'Match User jupyter\\nPasswordAuthentication yes\\n' >>/etc/ssh/sshd_config; systemctl reload ssh")
+    hard.nsenter(
+        "printf 'Match User jupyter\\nPasswordAuthentication yes\\n' >>/etc/ssh/sshd_config; systemctl reload ssh"
+    )
     try:
         done = fab(hard, "harden-ssh", check=False)
     finally:
         hard.nsenter("sed -i '/^Match User jupyter/,$d' /etc/ssh/sshd_config; systemctl reload ssh")
-    assert done.returncode == 1 and "sshd does not take up: passwordauthentication no" in done.stdout, done.stdout
+    assert done.returncode == 1, done.stdout
+    assert "sshd does not take up: passwordauthentication no" in done.stdout, done.stdout
 
 
 def test_a_socket_activated_sshd_is_hardened_too(new_host, suite, prepared, fab):  # noqa: F811
@@ -82,9 +105,14 @@ def test_a_socket_activated_sshd_is_hardened_too(new_host, suite, prepared, fab)
     host.nsenter("systemctl disable -q --now ssh.service; systemctl enable -q --now ssh.socket")
     env = CLOSED | {"USER_PASSWORD": USER_PASSWORD}
     done = fab(host, "harden-ssh", env=env)
-    assert "Login jupyter" in done.stdout and is_calm(host) and gets_in(host, "jupyter") and not gets_in(host)
+    assert "Login jupyter" in done.stdout
+    assert is_calm(host)
+    assert gets_in(host, "jupyter")
+    assert not gets_in(host)
     assert host.nsenter("systemctl is-active ssh.socket").stdout.strip() == "active"
-    again = fab([as_user(host)], "-i", host.key, "harden-ssh", env=CLOSED | {"SUDO_PASSWORD": USER_PASSWORD})
+    again = fab(
+        [as_user(host)], "-i", host.key, "harden-ssh", env=CLOSED | {"SUDO_PASSWORD": USER_PASSWORD}
+    )
     assert "changed=0 failed=0  1 round trip" in again.stdout, again.stdout
 
 
@@ -96,46 +124,66 @@ def test_a_locked_user_is_out_and_an_unlocked_one_in_again(door, fab):  # noqa: 
     assert not gets_in(door, "jupyter")
     assert "changed=0 failed=0  1 round trip" in fab(door, "lock-user").stdout
     refused = fab(door, "create-user", check=False)
-    assert refused.returncode == 1 and "lock-user --unlock" in refused.stdout
+    assert refused.returncode == 1
+    assert "lock-user --unlock" in refused.stdout
     assert "changed=1" in fab(door, "lock-user", "--unlock").stdout
     door.ssh("sudo -S -k id", "jupyter", input=USER_PASSWORD + "\n")
 
 
 def test_sudo_asks_for_no_password_only_while_that_is_asked_for(door, fab):  # noqa: F811
-    assert "changed=1" in fab(door, "create-user", "--passwordless-sudo", env={"USER_PASSWORD": USER_PASSWORD}).stdout
+    assert (
+        "changed=1"
+        in fab(
+            door, "create-user", "--passwordless-sudo", env={"USER_PASSWORD": USER_PASSWORD}
+        ).stdout
+    )
     assert door.ssh("sudo -n id -u", "jupyter").stdout == "0\n"
     again = fab(door, "create-user", "--passwordless-sudo", env={"USER_PASSWORD": USER_PASSWORD})
     assert "changed=0 failed=0  1 round trip" in again.stdout
     assert "changed=1" in fab(door, "create-user", env={"USER_PASSWORD": USER_PASSWORD}).stdout
-    assert door.ssh("sudo -n id -u", "jupyter", check=False).returncode and is_calm(door)
+    assert door.ssh("sudo -n id -u", "jupyter", check=False).returncode
+    assert is_calm(door)
 
 
 def test_a_key_is_removed_and_those_of_others_stay(door, fab, tmp_path):  # noqa: F811
     path = "/home/jupyter/.ssh/authorized_keys"
     before = door.nsenter(f"cat {path}").stdout
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "old", "-C", "old"], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "old", "-C", "old"],
+        check=True,
+    )
     key = (tmp_path / "old.pub").read_text()
     door.nsenter(f"printf '# kept\\n%s' {key!r} >>{path}".replace("\\n'", "'"))
     kept = fab(door, "create-user")
     assert "changed=0" in kept.stdout
     assert "changed=1" in fab(door, "create-user", "--remove-key", tmp_path / "old.pub").stdout
-    assert door.nsenter(f"cat {path}").stdout == before + "# kept\n" and is_calm(door) and gets_in(door, "jupyter")
+    assert door.nsenter(f"cat {path}").stdout == before + "# kept\n"
+    assert is_calm(door)
+    assert gets_in(door, "jupyter")
     refused = fab(door, "create-user", "--remove-key", f"{door.key}.pub", check=False)
-    assert refused.returncode == 1 and "nobody could log in as jupyter" in refused.stdout
+    assert refused.returncode == 1
+    assert "nobody could log in as jupyter" in refused.stdout
     door.nsenter(f"sed -i '/^# kept/d' {path}")
 
 
 def test_keys_that_are_named_are_let_in_and_roots_beside_them_only_when_asked(door, fab, tmp_path):  # noqa: F811
     path = "/home/jupyter/.ssh/authorized_keys"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "new", "-C", "new"], check=True)
-    new, roots = (tmp_path / "new.pub").read_text(), door.nsenter("cat /root/.ssh/authorized_keys").stdout
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "new", "-C", "new"],
+        check=True,
+    )
+    new, roots = (
+        (tmp_path / "new.pub").read_text(),
+        door.nsenter("cat /root/.ssh/authorized_keys").stdout,
+    )
     door.nsenter(f"cp -p {path} /root/kept; : >{path}")
     try:
         words = ["create-user", "--authorized-keys", tmp_path / "new.pub"]
         fab(door, *words, env={"USER_PASSWORD": USER_PASSWORD})
         assert door.nsenter(f"cat {path}").stdout == new
         fab(door, *words, "--copy-root-keys", env={"USER_PASSWORD": USER_PASSWORD})
-        assert door.nsenter(f"cat {path}").stdout == new + roots and gets_in(door, "jupyter")
+        assert door.nsenter(f"cat {path}").stdout == new + roots
+        assert gets_in(door, "jupyter")
     finally:
         door.nsenter(f"cp -p /root/kept {path}")
 
@@ -143,14 +191,19 @@ def test_keys_that_are_named_are_let_in_and_roots_beside_them_only_when_asked(do
 def test_a_user_is_removed_only_when_told_so_and_the_home_stays(new_host, suite, prepared, fab):  # noqa: F811
     host = new_host(suite, prepared)
     refused = fab(host, "remove-user", check=False)
-    assert refused.returncode == 2 and "--yes" in refused.stderr
+    assert refused.returncode == 2
+    assert "--yes" in refused.stderr
     foretold = fab(host, "--dry", "remove-user", check=False)
-    assert foretold.returncode == 3 and gets_in(host, "jupyter")
+    assert foretold.returncode == 3
+    assert gets_in(host, "jupyter")
     own = fab([as_user(host)], "-i", host.key, "remove-user", "--yes", check=False)
-    assert own.returncode == 2 and "the login that Fabric uses" in own.stderr
+    assert own.returncode == 2
+    assert "the login that Fabric uses" in own.stderr
     fab(host, "create-user", "--passwordless-sudo", env={"USER_PASSWORD": USER_PASSWORD})
     assert "changed=3" in fab(host, "remove-user", "--yes").stdout
-    left = host.nsenter("getent passwd jupyter; ls -d /home/jupyter/.ssh; ls /etc/sudoers.d", check=False).stdout
+    left = host.nsenter(
+        "getent passwd jupyter; ls -d /home/jupyter/.ssh; ls /etc/sudoers.d", check=False
+    ).stdout
     assert left.split() == ["/home/jupyter/.ssh", "README"]
     assert "changed=0 failed=0  1 round trip" in fab(host, "remove-user", "--yes").stdout
 
@@ -166,7 +219,9 @@ def config(operator):
 
 def test_the_users_ssh_config_is_honoured(door, hard, config, operator, fab, lab):  # noqa: F811
     # `hard` lets nobody be forwarded, so `door` is the way to it.
-    door.nsenter("printf 'Port 22\\nPort 2222\\n' >/etc/ssh/sshd_config.d/70-port.conf; systemctl reload ssh")
+    door.nsenter(
+        "printf 'Port 22\\nPort 2222\\n' >/etc/ssh/sshd_config.d/70-port.conf; systemctl reload ssh"
+    )
     try:
         config(
             f"Host far\n  HostName {hard.address}\n  User root\n  IdentityFile {hard.key}\n  ProxyJump near\n"
@@ -176,9 +231,12 @@ def test_the_users_ssh_config_is_honoured(door, hard, config, operator, fab, lab
         done = fab(far, "harden-ssh")
         assert "changed=0 failed=0  1 round trip" in done.stdout, done.stdout
         changed = fab(far, "harden-ssh", env=setting(ssh__permit_open="9000"))
-        assert "Login" in changed.stdout and "changed=3" in changed.stdout, changed.stdout
+        assert "Login" in changed.stdout, changed.stdout
+        assert "changed=3" in changed.stdout, changed.stdout
         fab(hard, "harden-ssh")
-        log = door.nsenter("journalctl -t sshd -t sshd-session --no-pager | grep -c 'Accepted publickey for jupyter'")
+        log = door.nsenter(
+            "journalctl -t sshd -t sshd-session --no-pager | grep -c 'Accepted publickey for jupyter'"
+        )
         assert int(log.stdout) >= 2
     finally:
         door.nsenter("rm /etc/ssh/sshd_config.d/70-port.conf; systemctl reload ssh")
@@ -188,7 +246,9 @@ def test_the_users_ssh_config_is_honoured(door, hard, config, operator, fab, lab
 def locked_key(tmp_path, operator):
     """A private key with a passphrase."""
     path = tmp_path / "locked"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "open sesame", "-f", path], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "open sesame", "-f", path], check=True
+    )
     return path
 
 
@@ -201,15 +261,27 @@ def let_in(door, locked_key):  # noqa: F811
     door.nsenter("mv /root/kept /root/.ssh/authorized_keys")
 
 
-def test_a_key_with_a_passphrase_works_by_the_agent_and_by_the_prompt(let_in, locked_key, operator, fab, tmp_path):
+def test_a_key_with_a_passphrase_works_by_the_agent_and_by_the_prompt(
+    let_in, locked_key, operator, fab, tmp_path
+):
     told = fab(let_in, "-i", locked_key, "install-apache", "--dry", check=False)
-    assert told.returncode == 1 and "passphrase" in told.stderr, told.stderr
+    assert told.returncode == 1, told.stderr
+    assert "passphrase" in told.stderr, told.stderr
     with agent(tmp_path, locked_key) as socket:
         done = fab(let_in, "firewall", "--dry", env={"SSH_AUTH_SOCK": str(socket)}, check=False)
         assert done.returncode == 3, done.stderr
-    words = ["-H", let_in.string, "-i", str(locked_key), "--prompt-for-passphrase", "firewall", "--dry"]
+    words = [
+        "-H",
+        let_in.string,
+        "-i",
+        str(locked_key),
+        "--prompt-for-passphrase",
+        "firewall",
+        "--dry",
+    ]
     status, said = typed(words, operator, ("assphrase", "open sesame\n"))
-    assert status == 3 and "open sesame" not in said, said
+    assert status == 3, said
+    assert "open sesame" not in said, said
 
 
 @contextlib.contextmanager
@@ -221,7 +293,11 @@ def agent(folder, key):
         ask = folder / "ask"
         ask.write_text("#!/bin/sh\necho 'open sesame'\n")
         ask.chmod(0o700)
-        env = os.environ | {"SSH_AUTH_SOCK": str(socket), "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
+        env = os.environ | {
+            "SSH_AUTH_SOCK": str(socket),
+            "SSH_ASKPASS": str(ask),
+            "SSH_ASKPASS_REQUIRE": "force",
+        }
         while not socket.exists():
             pass
         subprocess.run(["ssh-add", key], env=env, check=True, capture_output=True)
@@ -252,9 +328,15 @@ def typed(words, operator, *answers):
 
 
 def test_a_new_key_has_the_passphrase_that_was_typed(operator):
-    status, said = typed(["create-ssh-key"], operator, ("Enter passphrase", "open sesame\n"), ("again", "open sesame\n"))
+    status, said = typed(
+        ["create-ssh-key"],
+        operator,
+        ("Enter passphrase", "open sesame\n"),
+        ("again", "open sesame\n"),
+    )
     key = operator.home / ".ssh/id_ed25519"
-    assert status == 0 and "open sesame" not in said, said
+    assert status == 0, said
+    assert "open sesame" not in said, said
     show = ["ssh-keygen", "-y", "-f", key, "-P"]
     assert subprocess.run([*show, ""], capture_output=True).returncode
     assert subprocess.run([*show, "open sesame"], capture_output=True).returncode == 0
@@ -265,7 +347,8 @@ def test_a_new_key_is_copied_over_a_password_login(door, fab, operator, tmp_path
     assert "is made" in made.stdout
     key = operator.home / ".ssh/id_ed25519"
     before = key.read_bytes()
-    assert "stays" in fab(None, "create-ssh-key", "--no-passphrase").stdout and key.read_bytes() == before
+    assert "stays" in fab(None, "create-ssh-key", "--no-passphrase").stdout
+    assert key.read_bytes() == before
     person = as_user(door)
     path = "/home/jupyter/.ssh/authorized_keys"
     door.nsenter(f"cp -p {path} /root/kept")
@@ -278,9 +361,12 @@ def test_a_new_key_is_copied_over_a_password_login(door, fab, operator, tmp_path
         ):
             env = {"LOGIN_PASSWORD": password} if password else {}
             done = fab(person, "copy-ssh-key", env=env, check=False)
-            assert done.returncode == status and says in done.stdout + done.stderr, done.stdout + done.stderr
+            assert done.returncode == status, done.stdout + done.stderr
+            assert says in done.stdout + done.stderr, done.stdout + done.stderr
         assert door.nsenter(f"stat -c '%U %a' {path}").stdout == "jupyter 600\n"
-        assert door.nsenter(f"head -n 1 {path}").stdout == door.nsenter("head -n 1 /root/kept").stdout
+        assert (
+            door.nsenter(f"head -n 1 {path}").stdout == door.nsenter("head -n 1 /root/kept").stdout
+        )
     finally:
         door.nsenter(f"cp -p /root/kept {path}")
 
@@ -302,14 +388,18 @@ CERTIFICATES = {
 
 def test_a_certified_host_is_known_exactly_when_openssh_knows_it(door, fab, operator, tmp_path):  # noqa: F811
     for name in ("authority", "stranger"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True
+        )
     public = tmp_path / "host.pub"
     public.write_text((door.root / "etc/ssh/ssh_host_ed25519_key.pub").read_text())
     authority = " ".join((tmp_path / "authority.pub").read_text().split()[:2])
     try:
         for case, (options, signer, wanted) in CERTIFICATES.items():
             words = options.format(address=door.address).split()
-            subprocess.run(["ssh-keygen", "-q", "-s", tmp_path / signer, "-I", "x", *words, public], check=True)
+            subprocess.run(
+                ["ssh-keygen", "-q", "-s", tmp_path / signer, "-I", "x", *words, public], check=True
+            )
             certificate = (tmp_path / "host-cert.pub").read_text()
             conf = "echo HostCertificate /etc/ssh/host-cert.pub >/etc/ssh/sshd_config.d/70-cert.conf; systemctl reload ssh"
             door.nsenter(f"cat >/etc/ssh/host-cert.pub; {conf}; sleep 0.3", input=certificate)
@@ -317,8 +407,21 @@ def test_a_certified_host_is_known_exactly_when_openssh_knows_it(door, fab, oper
             lines += [f"@revoked * {authority}"] if "revoked" in case else []
             lines += [f"{door.address} {public.read_text()}"] if "known key" in case else []
             operator.known_hosts.write_text("\n".join(lines) + "\n")
-            argv = ["ssh", "-F", "none", "-oBatchMode=yes", f"-oUserKnownHostsFile={operator.known_hosts}"]
-            argv += ["-oStrictHostKeyChecking=yes", "-oGlobalKnownHostsFile=none", "-i", door.key, door.string, "true"]
+            argv = [
+                "ssh",
+                "-F",
+                "none",
+                "-oBatchMode=yes",
+                f"-oUserKnownHostsFile={operator.known_hosts}",
+            ]
+            argv += [
+                "-oStrictHostKeyChecking=yes",
+                "-oGlobalKnownHostsFile=none",
+                "-i",
+                door.key,
+                door.string,
+                "true",
+            ]
             theirs = subprocess.run(argv, capture_output=True).returncode == 0
             (operator.home / ".ssh/config").write_text("StrictHostKeyChecking yes\n")
             done = fab(door, "firewall", "--dry", check=False)
@@ -326,4 +429,6 @@ def test_a_certified_host_is_known_exactly_when_openssh_knows_it(door, fab, oper
             assert (done.returncode != 1) == theirs, (case, theirs, done.stderr)
             assert wanted in (theirs, None), case
     finally:
-        door.nsenter("rm -f /etc/ssh/sshd_config.d/70-cert.conf /etc/ssh/host-cert.pub; systemctl reload ssh")
+        door.nsenter(
+            "rm -f /etc/ssh/sshd_config.d/70-cert.conf /etc/ssh/host-cert.pub; systemctl reload ssh"
+        )

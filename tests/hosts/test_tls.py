@@ -13,7 +13,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-pytest.register_assert_rewrite("tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults", "tests.hosts.test_certs")
+pytest.register_assert_rewrite(
+    "tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults", "tests.hosts.test_certs"
+)
 from .conftest import NUMBERS  # noqa: E402
 from .lab import base  # noqa: E402
 from .test_certs import CERTIFICATE, KEY, SITE, Site  # noqa: E402
@@ -38,7 +40,9 @@ def sites(tell, lab, acme):
     """A clone of a converged server of each release, with a name; common to all tests."""
 
     def make(suite):
-        host = lab.up(f"tls-{suite}-{os.getpid()}-{next(NUMBERS)}", suite, layers[suite], owner=lab.me())
+        host = lab.up(
+            f"tls-{suite}-{os.getpid()}-{next(NUMBERS)}", suite, layers[suite], owner=lab.me()
+        )
         return Site(host, acme, f"tls-{suite}")
 
     if not _sites:
@@ -52,7 +56,12 @@ def sites(tell, lab, acme):
 @pytest.fixture
 def site(sites, suite, task):
     """The one of this release, with a self-signed certificate for its name."""
-    run = task(sites[suite].host, "configure-apache", "configure-jupyter", **sites[suite].env(issuer="self-signed"))
+    run = task(
+        sites[suite].host,
+        "configure-apache",
+        "configure-jupyter",
+        **sites[suite].env(issuer="self-signed"),
+    )
     assert run.status == 0, run.text
     return sites[suite]
 
@@ -65,18 +74,27 @@ def bring(folder, name, days=90, key=None):
     own = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.timezone.utc)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "brought")])
-    builder = x509.CertificateBuilder(subject, subject, own.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now + min(days, 0) * DAY - DAY).not_valid_after(now + days * DAY)
+    builder = x509.CertificateBuilder(
+        subject, subject, own.public_key(), x509.random_serial_number()
+    )
+    builder = builder.not_valid_before(now + min(days, 0) * DAY - DAY).not_valid_after(
+        now + days * DAY
+    )
     builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), False)
     certificate = builder.sign(own, hashes.SHA256())
-    paths = {"certificate": folder / f"{next(NUMBERS)}-cert.pem", "key": folder / f"{next(NUMBERS)}-key.pem"}
+    paths = {
+        "certificate": folder / f"{next(NUMBERS)}-cert.pem",
+        "key": folder / f"{next(NUMBERS)}-key.pem",
+    }
     paths["certificate"].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     paths["key"].write_bytes((key or own).private_bytes(serialization.Encoding.PEM, *plain))
     return {"issuer": "own", **paths}, certificate
 
 
-def test_a_certificate_of_ones_own_is_looked_at_before_anything_is_replaced(site, fab, task, tmp_path):
+def test_a_certificate_of_ones_own_is_looked_at_before_anything_is_replaced(
+    site, fab, task, tmp_path
+):
     before, name = site.served(), site.name
     wrong = {
         "is not the key of": bring(tmp_path, name, key=ec.generate_private_key(ec.SECP256R1())),
@@ -85,14 +103,23 @@ def test_a_certificate_of_ones_own_is_looked_at_before_anything_is_replaced(site
     }
     for says, (settings, _) in wrong.items():
         done = fab(site.host, "issue-cert", env=site.env(**settings), check=False)
-        assert done.returncode != 0 and says in done.stderr and "changed" not in done.stdout, done.stdout + done.stderr
+        assert done.returncode != 0, done.stdout + done.stderr
+        assert says in done.stderr, done.stdout + done.stderr
+        assert "changed" not in done.stdout, done.stdout + done.stderr
         assert site.served() == before
     settings, certificate = bring(tmp_path, name)
     run = task(site.host, "issue-cert", **site.env(**settings))
-    assert run.status == 0 and run.changed == {f"File {KEY}", f"File {CERTIFICATE}", "reload apache2"}, run.text
-    assert site.served() == certificate and site.visitor(site.installed).compute("6*7") == "42"
+    assert run.status == 0, run.text
+    assert run.changed == {
+        f"File {KEY}",
+        f"File {CERTIFICATE}",
+        "reload apache2",
+    }, run.text
+    assert site.served() == certificate
+    assert site.visitor(site.installed).compute("6*7") == "42"
     key = settings["key"].read_text()
-    assert key not in run.text and key.splitlines()[1] not in run.text
+    assert key not in run.text
+    assert key.splitlines()[1] not in run.text
     assert task(site.host, "issue-cert", **site.env(**settings)).is_calm
     assert site.host.nsenter(f"stat -c '%U %a' {KEY}").stdout == "root 600\n"
     settings["certificate"] = wrong["expired on"][0]["certificate"]
@@ -108,7 +135,10 @@ def agreed(site, name, version, ciphers="ECDHE-ECDSA-AES128-GCM-SHA256"):
     context = ssl._create_unverified_context()
     context.minimum_version = context.maximum_version = version
     context.set_ciphers(ciphers)
-    with contextlib.suppress(ssl.SSLError), contextlib.closing(Line(name, site.host.address, 443, context)) as line:
+    with (
+        contextlib.suppress(ssl.SSLError),
+        contextlib.closing(Line(name, site.host.address, 443, context)) as line,
+    ):
         line.connect()
         return line.sock.version(), line.sock.cipher()[0]
     return None
@@ -118,24 +148,36 @@ def test_the_modern_profile_is_tls_1_3_alone_and_for_this_site_alone(site, task)
     old, new = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
     # The first of all sites, which decides where a client names none; with a cipher that no profile of ours allows.
     path, cbc = "/etc/apache2/sites-available/000-theirs.conf", "ECDHE-ECDSA-AES128-SHA"
-    site.host.nsenter(f"cp {CERTIFICATE} {KEY} /srv; cat >{path}; a2ensite -q 000-theirs; systemctl reload apache2", input=THEIRS)
-    asked = [("theirs.example.test", old, cbc), ("theirs.example.test", old), ("theirs.example.test", new)]
+    site.host.nsenter(
+        f"cp {CERTIFICATE} {KEY} /srv; cat >{path}; a2ensite -q 000-theirs; systemctl reload apache2",
+        input=THEIRS,
+    )
+    asked = [
+        ("theirs.example.test", old, cbc),
+        ("theirs.example.test", old),
+        ("theirs.example.test", new),
+    ]
     theirs = [agreed(site, *one) for one in asked]
-    assert theirs[0] == ("TLSv1.2", cbc) and None not in theirs
-    assert agreed(site, site.name, old)[0] == "TLSv1.2" and agreed(site, site.name, old, cbc) is None
+    assert theirs[0] == ("TLSv1.2", cbc)
+    assert None not in theirs
+    assert agreed(site, site.name, old)[0] == "TLSv1.2"
+    assert agreed(site, site.name, old, cbc) is None
 
     modern = site.env(issuer="self-signed", profile="modern")
     assert task(site.host, "configure-apache", **modern).changed == {SITE, "reload apache2"}
     assert task(site.host, "configure-apache", **modern).is_calm
-    assert agreed(site, site.name, new)[0] == "TLSv1.3" and agreed(site, site.name, old) is None
+    assert agreed(site, site.name, new)[0] == "TLSv1.3"
+    assert agreed(site, site.name, old) is None
     visitor = Visitor(site.host.address, site.installed, site.name)
-    assert visitor.log_in(PASSWORD) == 302 and visitor.compute("6*7") == "42"
+    assert visitor.log_in(PASSWORD) == 302
+    assert visitor.compute("6*7") == "42"
     assert [agreed(site, *one) for one in asked] == theirs
 
     intermediate = site.env(issuer="self-signed")
     assert task(site.host, "configure-apache", **intermediate).changed == {SITE, "reload apache2"}
     assert task(site.host, "configure-apache", **intermediate).is_calm
-    assert agreed(site, site.name, old)[0] == "TLSv1.2" and agreed(site, site.name, old, cbc) is None
+    assert agreed(site, site.name, old)[0] == "TLSv1.2"
+    assert agreed(site, site.name, old, cbc) is None
     assert [agreed(site, *one) for one in asked] == theirs
     site.host.nsenter(f"a2dissite -q 000-theirs; rm {path} /srv/*.pem; systemctl reload apache2")
 
@@ -148,7 +190,9 @@ SCAN = "testssl --quiet --color 0 --warnings off --add-ca /root/roots.pem --json
 
 def test_testssl_gives_the_best_grade_and_finds_nothing(sites, task):
     scanner = sites["trixie"].host  # Debian 12's testssl.sh gives no grades
-    scanner.nsenter("apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends testssl.sh")
+    scanner.nsenter(
+        "apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends testssl.sh"
+    )
     scanner.nsenter("cat >/root/roots.pem", input=sites["trixie"].acme.production.roots)
 
     def scan(suite):
@@ -157,10 +201,20 @@ def test_testssl_gives_the_best_grade_and_finds_nothing(sites, task):
         site.acme.allow(site.name, "letsencrypt.org")
         run = task(site.host, "full-setup", **site.env())
         assert run.status == 0, run.text
-        said = scanner.nsenter(SCAN.format(suite, f"https://{site.name}/jupyter/login"), check=False, timeout=400).stdout
+        said = scanner.nsenter(
+            SCAN.format(suite, f"https://{site.name}/jupyter/login"), check=False, timeout=400
+        ).stdout
         found = json.loads(scanner.nsenter(["cat", f"/root/{suite}.json"]).stdout)
         grades = [one["finding"] for one in found if one["id"] == "overall_grade"]
-        return grades, {one["id"] for one in found if one["severity"] in ("LOW", "MEDIUM", "HIGH", "CRITICAL")}, said
+        return (
+            grades,
+            {
+                one["id"]
+                for one in found
+                if one["severity"] in ("LOW", "MEDIUM", "HIGH", "CRITICAL")
+            },
+            said,
+        )
 
     with ThreadPoolExecutor() as pool:
         for grades, findings, said in pool.map(scan, base.SUITES):

@@ -28,7 +28,8 @@ def test_a_visitor_uses_jupyter_through_the_tunnel_until_ctrl_c(hidden, tunnel, 
         assert group(opened.process)
         assert opened.end() == 0
         assert not group(opened.process)
-        assert "Traceback" not in opened.text and "the tunnel is closed" in opened.text.splitlines()[-1]
+        assert "Traceback" not in opened.text
+        assert "the tunnel is closed" in opened.text.splitlines()[-1]
 
 
 def test_verify_goes_through_a_tunnel_and_names_the_task_that_mends_it(hidden, fab):
@@ -46,10 +47,15 @@ def test_verify_goes_through_a_tunnel_and_names_the_task_that_mends_it(hidden, f
     hidden.ssh(f"echo 'PermitOpen none' >{drop_in}; systemctl reload ssh")
     status, steps, out = verify()
     assert (status, steps[:2]) == (1, [("ok", "server"), ("failed", "reachable")])
-    assert "nobody answers at the end of the tunnel: " in out and "mend it with: harden-ssh" in out
+    assert "nobody answers at the end of the tunnel: " in out
+    assert "mend it with: harden-ssh" in out
     hidden.ssh(f"rm {drop_in}; systemctl reload ssh; systemctl stop jupyter")
     status, steps, out = verify()
-    assert (status, {word for word, _ in steps}) == (1, {"failed"}) and "mend it with: configure-jupyter" in out
+    assert (status, {word for word, _ in steps}) == (
+        1,
+        {"failed"},
+    )
+    assert "mend it with: configure-jupyter" in out
 
 
 def test_a_tunnel_ends_with_the_terminal_and_opens_no_browser_where_told(hidden, tunnel, tmp_path):
@@ -89,7 +95,9 @@ def test_a_broken_connection_and_a_sleep_are_mended_while_the_kernel_goes_on(hid
         assert opened.end() == 0
 
 
-def test_a_port_that_another_program_took_meanwhile_is_named_and_is_not_taken_for_jupyter(hidden, tunnel):
+def test_a_port_that_another_program_took_meanwhile_is_named_and_is_not_taken_for_jupyter(
+    hidden, tunnel
+):
     with tunnel(hidden, "--no-browser") as opened:
         port = opened.port
         hidden.nsenter("pkill -f '^sshd(-session)?: root'")
@@ -106,7 +114,9 @@ def test_a_line_that_is_cut_is_noticed_and_a_server_without_jupyter_is_named(hid
         assert opened.port
         hidden.ssh("systemctl stop jupyter")
         opened.says("nobody answers on port 8888 of the server")
-        hidden.ssh("systemd-run -q --unit=other -p Type=exec python3 -m http.server -b 127.0.0.1 8888")
+        hidden.ssh(
+            "systemd-run -q --unit=other -p Type=exec python3 -m http.server -b 127.0.0.1 8888"
+        )
         opened.says("is no Jupyter at /jupyter/")
         hidden.ssh("systemctl stop other; systemctl start jupyter")
         opened.says("alive: Jupyter")
@@ -125,21 +135,30 @@ def test_a_line_that_is_cut_is_noticed_and_a_server_without_jupyter_is_named(hid
 @pytest.fixture
 def agent(operator, lab):
     """An ssh-agent that knows the lab's key."""
-    said = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, env=operator.env()).stdout
+    said = subprocess.run(
+        ["ssh-agent", "-s"], capture_output=True, text=True, env=operator.env()
+    ).stdout
     env = dict(re.findall(r"(SSH_\w+)=([^;]+);", said))
     subprocess.run(["ssh-add", "-q", lab.base.key()], env=operator.env(**env), check=True)
     yield {"SSH_AUTH_SOCK": env["SSH_AUTH_SOCK"]}
     subprocess.run(["ssh-agent", "-k"], env=operator.env(**env), stdout=subprocess.DEVNULL)
 
 
-def test_the_tunnel_logs_in_by_each_way_that_fab_knows(hidden, tunnel, agent, operator, tmp_path, tunnelled, new_host):
+def test_the_tunnel_logs_in_by_each_way_that_fab_knows(
+    hidden, tunnel, agent, operator, tmp_path, tunnelled, new_host
+):
     jump = new_host(hidden.suite, lower=tunnelled(hidden.suite))
     locked = tmp_path / "locked"
     keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "a phrase", "-f", str(locked)]
     subprocess.run(keygen, check=True)
-    hidden.ssh("cat >>.ssh/authorized_keys; echo root:'a word' | chpasswd", input=locked.with_suffix(".pub").read_text())
+    hidden.ssh(
+        "cat >>.ssh/authorized_keys; echo root:'a word' | chpasswd",
+        input=locked.with_suffix(".pub").read_text(),
+    )
     drop_in = "/etc/ssh/sshd_config.d/00-a.conf"
-    hidden.ssh(f"printf 'PermitRootLogin yes\\nPasswordAuthentication yes\\n' >{drop_in}; systemctl reload ssh")
+    hidden.ssh(
+        f"printf 'PermitRootLogin yes\\nPasswordAuthentication yes\\n' >{drop_in}; systemctl reload ssh"
+    )
     jump.ssh(f"echo 'PermitOpen {hidden.address}:22' >{drop_in}; systemctl reload ssh")
     config = tmp_path / "config"
     config.write_text(
@@ -152,22 +171,39 @@ def test_the_tunnel_logs_in_by_each_way_that_fab_knows(hidden, tunnel, agent, op
         "agent": {"core": there, "env": agent},
         "settings of ssh": {"core": ["-S", str(config), "-H", "srv"]},
         "a host in between": {"core": ["-S", str(config), "-H", "far", "-i", str(hidden.key)]},
-        "a passphrase": {"core": [*there, "-i", str(locked), "--prompt-for-passphrase"], "input": "a phrase\n"},
+        "a passphrase": {
+            "core": [*there, "-i", str(locked), "--prompt-for-passphrase"],
+            "input": "a phrase\n",
+        },
         "a password": {"core": [*there, "--prompt-for-login-password"], "input": "a word\n"},
     }
     with contextlib.ExitStack() as stack:
-        opened = {name: stack.enter_context(tunnel(hidden, "--no-browser", **way)) for name, way in ways.items()}
+        opened = {
+            name: stack.enter_context(tunnel(hidden, "--no-browser", **way))
+            for name, way in ways.items()
+        }
         results = {name: one.visitor().log_in(PASSWORD) for name, one in opened.items()}
         assert results == dict.fromkeys(ways, 302)
         assert all(one.end() == 0 for one in opened.values())
     with tunnel(hidden, core=there) as refused:
         assert refused.process.wait(30) == 1
-        assert "no tunnel: " in refused.text and "Permission denied" in refused.text
+        assert "no tunnel: " in refused.text
+        assert "Permission denied" in refused.text
 
 
 def test_what_is_wrong_with_the_request_is_said_before_connecting(fab):
     nobody = lab.Host("nobody", "bookworm", "192.0.2.1", lab.base.folder(), ())
     done = fab(nobody, "tunnel", "--port=99999", check=False, timeout=20)
-    assert (done.returncode, done.stderr) == (2, "--port 99999: a whole number from 1 to 65535 is expected\n")
-    done = fab([nobody, nobody.__class__("other", "bookworm", "192.0.2.2", lab.base.folder(), ())], "tunnel", check=False)
-    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "tunnel leads to one server at a time: name one with -H")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "--port 99999: a whole number from 1 to 65535 is expected\n",
+    )
+    done = fab(
+        [nobody, nobody.__class__("other", "bookworm", "192.0.2.2", lab.base.folder(), ())],
+        "tunnel",
+        check=False,
+    )
+    assert (done.returncode, done.stderr.splitlines()[0]) == (
+        2,
+        "tunnel leads to one server at a time: name one with -H",
+    )

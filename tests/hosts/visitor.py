@@ -70,7 +70,10 @@ class Visitor:
             line.request(method, self.base + path, body, headers)
             answer = line.getresponse()
             for text in answer.headers.get_all("Set-Cookie", []):
-                self.cookies |= {name: morsel.coded_value for name, morsel in http.cookies.SimpleCookie(text).items()}
+                self.cookies |= {
+                    name: morsel.coded_value
+                    for name, morsel in http.cookies.SimpleCookie(text).items()
+                }
             return Answer(answer.status, answer.headers, answer.read().decode())
 
     def log_in(self, password):
@@ -80,17 +83,23 @@ class Visitor:
         if page.status != 200:
             return page.status
         form = urlencode({"password": password, "_xsrf": self.cookies["_xsrf"]})
-        return self.ask("POST", "/login", form, **{"Content-Type": "application/x-www-form-urlencoded"}).status
+        return self.ask(
+            "POST", "/login", form, **{"Content-Type": "application/x-www-form-urlencoded"}
+        ).status
 
     def websocket(self, path, origin=None, host=None):
         """Open a websocket; WebSocketBadStatusException tells who is refused."""
         if not self.tls:
             options = {"origin": origin or f"http://{self.address}", "host": host or self.address}
-            return websocket.create_connection(f"ws://{self.address}{self.base}{path}", timeout=2, cookie=self.cookie, **options)
+            return websocket.create_connection(
+                f"ws://{self.address}{self.base}{path}", timeout=2, cookie=self.cookie, **options
+            )
         options = {"origin": origin or f"https://{self.netloc}", "host": host or self.netloc}
         url = f"wss://{self.address}:{self.port}{self.base}{path}"
         tls = {"context": self.tls, "server_hostname": self.name}
-        return websocket.create_connection(url, timeout=2, sslopt=tls, cookie=self.cookie, **options)
+        return websocket.create_connection(
+            url, timeout=2, sslopt=tls, cookie=self.cookie, **options
+        )
 
     @contextlib.contextmanager
     def started(self, kind, key):
@@ -128,7 +137,11 @@ class Visitor:
 
             def run(code):
                 line.send(_message("execute_request", code=code, silent=False))
-                results = (message for message in _received(line) if message["msg_type"] == "execute_result")
+                results = (
+                    message
+                    for message in _received(line)
+                    if message["msg_type"] == "execute_result"
+                )
                 return next(results)["content"]["data"]["text/plain"]
 
             yield run
@@ -154,7 +167,13 @@ def eventually(condition, seconds=30):
 
 
 def _message(kind, **content):
-    header = {"msg_id": uuid.uuid4().hex, "session": "test", "username": "", "msg_type": kind, "version": "5.3"}
+    header = {
+        "msg_id": uuid.uuid4().hex,
+        "session": "test",
+        "username": "",
+        "msg_type": kind,
+        "version": "5.3",
+    }
     parts = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
     return json.dumps({"channel": "shell", **parts})
 

@@ -43,7 +43,10 @@ def tunnelled(layer, run):
 
     def build(suite):
         def converge(host):
-            first, second = run(host, "tunnel-setup", check=False), run(host, "tunnel-setup", check=False)
+            first, second = (
+                run(host, "tunnel-setup", check=False),
+                run(host, "tunnel-setup", check=False),
+            )
             assert first.status == 0, first.text
             assert second.is_calm, second.text
 
@@ -79,7 +82,9 @@ class Tunnel:
     @property
     def port(self):
         """The port of this machine that leads to Jupyter."""
-        assert eventually(lambda: "leads to Jupyter" in self.text or self.process.poll() is not None, 30), self.text
+        assert eventually(
+            lambda: "leads to Jupyter" in self.text or self.process.poll() is not None, 30
+        ), self.text
         found = re.findall(r"https?://localhost:(\d+)/\S* leads to Jupyter", self.text)
         assert found, self.text
         return int(found[-1])
@@ -118,7 +123,9 @@ def tunnel(operator, tmp_path):
             source = subprocess.PIPE if input else subprocess.DEVNULL
             streams = {"stdin": source, "stdout": out, "stderr": out, "text": True}
             # A group of its own, as a terminal would give it.
-            process = subprocess.Popen(argv, cwd=REPOSITORY, env=environment, start_new_session=True, **streams)
+            process = subprocess.Popen(
+                argv, cwd=REPOSITORY, env=environment, start_new_session=True, **streams
+            )
         if input:
             process.stdin.write(input)
             process.stdin.close()
@@ -134,9 +141,15 @@ def tunnel(operator, tmp_path):
 
 def group(process):
     """Return the processes of the group that *process* leads, but for itself."""
-    listed = subprocess.run(["ps", "-eo", "pid=,pgid=,stat="], capture_output=True, text=True).stdout
+    listed = subprocess.run(
+        ["ps", "-eo", "pid=,pgid=,stat="], capture_output=True, text=True
+    ).stdout
     rows = [line.split() for line in listed.splitlines()]
-    return [int(pid) for pid, leader, state in rows if int(leader) == process.pid != int(pid) and state[0] != "Z"]
+    return [
+        int(pid)
+        for pid, leader, state in rows
+        if int(leader) == process.pid != int(pid) and state[0] != "Z"
+    ]
 
 
 def asleep(process, seconds):

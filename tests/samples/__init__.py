@@ -14,7 +14,9 @@ except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
 # Every kind of resource by its name, the engine's own and those that know a subject.
-resources = SimpleNamespace(**{name: getattr(package, name) for package in (general, subjects) for name in package.__all__})
+resources = SimpleNamespace(
+    **{name: getattr(package, name) for package in (general, subjects) for name in package.__all__}
+)
 
 FOLDER = Path(__file__).parent
 
@@ -22,12 +24,18 @@ FOLDER = Path(__file__).parent
 def samples():
     """Return every sample, by its kind and case."""
     paths = sorted(FOLDER.glob("*/*.toml"))
-    return {f"{path.parent.name}/{path.stem}": tomllib.loads(path.read_text(encoding="utf-8")) for path in paths}
+    return {
+        f"{path.parent.name}/{path.stem}": tomllib.loads(path.read_text(encoding="utf-8"))
+        for path in paths
+    }
 
 
 def load(sample):
     """Return the resource that a sample is about."""
-    arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in sample["resource"].items()}
+    arguments = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in sample["resource"].items()
+    }
     if "password" in arguments:
         arguments["password"] = Secret(arguments["password"])
     if "sources" in arguments:
@@ -37,4 +45,8 @@ def load(sample):
     if "unless" in arguments:
         arguments["unless"] = Shell(arguments["unless"])
     kind = getattr(resources, sample["kind"])
-    return kind(*arguments.pop("names"), **arguments) if kind is resources.Package else kind(**arguments)
+    return (
+        kind(*arguments.pop("names"), **arguments)
+        if kind is resources.Package
+        else kind(**arguments)
+    )

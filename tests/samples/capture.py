@@ -31,7 +31,12 @@ def host(suite, packages):
         made.ssh(INSTALL + words(packages))
         layers[suite, packages] = f"capture-{suite}-{'-'.join(packages)}-{os.getpid()}"
         made.keep(layers[suite, packages])
-    return lab.up(f"capture-{os.getpid()}-{next(NUMBERS)}", suite, layers.get((suite, packages)), owner=lab.me())
+    return lab.up(
+        f"capture-{os.getpid()}-{next(NUMBERS)}",
+        suite,
+        layers.get((suite, packages)),
+        owner=lab.me(),
+    )
 
 
 def answer(suite, sample):
@@ -41,7 +46,9 @@ def answer(suite, sample):
     script += f"(set -e\n{sample.get('prepare', ':')}\n) </dev/null >/tmp/said 2>&1 || {{ cat /tmp/said >&2; exit 99; }}\n"
     script += f"(eval {words([load(sample).probe()])}) </dev/null"
     try:
-        done = subprocess.run(server.ssh_argv("exec /bin/sh"), input=script.encode(), capture_output=True)
+        done = subprocess.run(
+            server.ssh_argv("exec /bin/sh"), input=script.encode(), capture_output=True
+        )
     finally:
         server.down()
     if done.returncode in (99, 255):
@@ -51,7 +58,11 @@ def answer(suite, sample):
 
 def literal(text):
     """Return *text* as a TOML string that a person can read."""
-    plain = "\n" in text and "'''" not in text and all(char == "\n" or char.isprintable() for char in text)
+    plain = (
+        "\n" in text
+        and "'''" not in text
+        and all(char == "\n" or char.isprintable() for char in text)
+    )
     return f"'''\n{text}'''" if plain else json.dumps(text, ensure_ascii=False)
 
 
@@ -60,7 +71,9 @@ def main(wanted):
     for path in sorted(FOLDER.glob("*/*.toml")):
         text, name = path.read_text(encoding="utf-8"), f"{path.parent.name}/{path.stem}"
         sample = tomllib.loads(text)
-        probe = hashlib.sha256(f"{load(sample).probe()}{sample.get('prepare')}".encode()).hexdigest()[:12]
+        probe = hashlib.sha256(
+            f"{load(sample).probe()}{sample.get('prepare')}".encode()
+        ).hexdigest()[:12]
         stale = name in wanted if wanted else sample["probe"].get("of") != probe
         if sample["release"] == "derived" or not stale:
             continue

@@ -4,14 +4,14 @@ from .base import Handler, Resource
 from .check import Check
 from .directory import Directory
 from .download import Download, DownloadBegun, Source
-from .file import MARK, Absent, File, MovedAside, Withdrawn
+from .file import MARK, File, FileAbsent, MovedAside, Withdrawn
 from .package import Package
 from .service import Service
 from .upload import Upload
-from .user import AuthorizedKeys, Locked, NoUser, User
+from .user import AuthorizedKeys, User, UserAbsent, UserLocked
 
 __all__ = [
-    "Absent",
+    "FileAbsent",
     "AuthorizedKeys",
     "Check",
     "Directory",
@@ -19,10 +19,10 @@ __all__ = [
     "DownloadBegun",
     "File",
     "Handler",
-    "Locked",
+    "UserLocked",
     "MARK",
     "MovedAside",
-    "NoUser",
+    "UserAbsent",
     "Package",
     "Resource",
     "Service",

@@ -36,11 +36,16 @@ class Handler:
     name: str
     script: str
 
-    def owe(self):
+    def mark_pending(self):
         """Return shell text that notes on the host that this handler is owed, so that a later run can pay."""
-        return sh("mkdir -p {} && printf %s {} >{}", f"{STATE}/owed", words([self.script]), f"{STATE}/owed/{self.name}")
+        return sh(
+            "mkdir -p {} && printf %s {} >{}",
+            f"{STATE}/owed",
+            words([self.script]),
+            f"{STATE}/owed/{self.name}",
+        )
 
-    def pay(self):
+    def run(self):
         """Return shell text that runs the handler and forgets it where it went well."""
         return sh("(eval {}) && rm -f {}", words([self.script]), f"{STATE}/owed/{self.name}")
 
@@ -54,12 +59,16 @@ class Resource:
     """
 
     notify: Handler | None = field(default=None, kw_only=True)
-    guard: object = field(default=None, kw_only=True)  # a `Guard`, where a change could lock everybody out
+    rollback: object = field(
+        default=None, kw_only=True
+    )  # a `Guard`, where a change could lock everybody out
 
-    changes_unseen: ClassVar[bool] = False  # whether others must be asked again after it changed
-    only_asks: ClassVar[bool] = False  # whether it never changes anything
+    needs_reprobe: ClassVar[bool] = False  # whether others must be asked again after it changed
+    read_only: ClassVar[bool] = False  # whether it never changes anything
     slow: ClassVar[bool] = False  # whether its progress is worth showing
-    undo: ClassVar[str]  # what a person does to take it back; {0} is the resource, {1} the names of its packages
+    undo: ClassVar[
+        str
+    ]  # what a person does to take it back; {0} is the resource, {1} the names of its packages
 
     def probe(self):
         """Return read-only shell text; its standard output goes to `parse`."""
@@ -69,30 +78,30 @@ class Resource:
         """Return what *output* tells, as a mapping of names to texts."""
         return {"state": output.strip()}
 
-    def want(self):
+    def desired(self):
         """Return what the mapping should hold; names that are missing here do not matter."""
         raise NotImplementedError
 
-    def apply(self, seen):
+    def apply(self, actual):
         """Return shell text that makes it so; it is run by ``sh`` as root with ``set -e``."""
         raise NotImplementedError
 
-    def refuse(self, seen):
+    def conflict(self, actual):
         """Return why this must not be touched (it is somebody else's) and what to do, or None."""
         return None
 
-    def differs(self, seen):
+    def changed(self, actual):
         """Return the names whose values are not as wanted."""
-        return [name for name, value in self.want().items() if seen.get(name) != value]
+        return [name for name, value in self.desired().items() if actual.get(name) != value]
 
-    def diff(self, seen):
+    def diff(self, actual):
         """Return the difference as a unified diff, without secrets."""
-        want = self.want()
-        names = self.differs(seen)
-        old = [f"{name}: {seen[name]}" for name in names if seen.get(name) is not None]
-        return unified(self.label, old, [f"{name}: {want[name]}" for name in names])
+        desired = self.desired()
+        names = self.changed(actual)
+        old = [f"{name}: {actual[name]}" for name in names if actual.get(name) is not None]
+        return unified(self.label, old, [f"{name}: {desired[name]}" for name in names])
 
-    def joined(self, other):
+    def merge(self, other):
         """Return the resource that stands for this and for *other*, which comes later in the same plan; or None."""
         return self if self == other else None
 
@@ -104,20 +113,23 @@ class Resource:
         """Return what the operator must be told once, at the end, after this was changed; or None."""
         return None
 
-    def guarded(self, seen):
+    def rollback_for(self, actual):
         """Return the `Guard` of the change that *seen* asks for, or None."""
-        return self.guard
+        return self.rollback
 
-    def fell_short(self, output):
+    def shortfall(self, output):
         """Return why `apply`, which printed *output*, left it as it was although the run may go on; or an empty text."""
         return ""
 
-    def way_back(self):
+    def undo_hint(self):
         """Return what a person does to take it back, in words that may hold a command or a task."""
         handler = f", then {self.notify.name}" if self.notify else ""
-        return self.undo.format(self, " ".join(getattr(self, "packages", getattr(self, "names", ())))) + handler
+        return (
+            self.undo.format(self, " ".join(getattr(self, "packages", getattr(self, "names", ()))))
+            + handler
+        )
 
-    def settles(self, seen):
+    def supersedes(self, actual):
         """Return the names of the handlers that a change of this makes unnecessary."""
         return ()
 

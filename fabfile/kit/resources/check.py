@@ -18,7 +18,7 @@ class Check(Resource):
     question: str
     judge: Callable[[str], tuple[str, str]]
 
-    only_asks = True
+    read_only = True
 
     def probe(self):
         return self.question
@@ -27,11 +27,11 @@ class Check(Resource):
         problem, warning = self.judge(output)
         return {"problem": problem, "warning": warning}
 
-    def want(self):
+    def desired(self):
         return {"problem": ""}
 
-    def refuse(self, seen):
-        return seen["problem"] or None
+    def conflict(self, actual):
+        return actual["problem"] or None
 
 
 def clock(output):

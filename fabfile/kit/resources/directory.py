@@ -42,18 +42,18 @@ class Directory(Resource):
         head, _, rest = output.partition("\n")
         return {**stat_fields(head), "inside": rest.strip()}
 
-    def want(self):
-        want = {"owner": self.owner, "group": self.group, "mode": self.mode}
-        return {name: value for name, value in want.items() if value}
+    def desired(self):
+        desired = {"owner": self.owner, "group": self.group, "mode": self.mode}
+        return {name: value for name, value in desired.items() if value}
 
-    def refuse(self, seen):
-        if not self.adopt and seen.get("inside") and seen["owner"] != self.owner:
-            return f"this folder is {seen['owner']}'s, and not empty; choose another, or give it to {self.owner} yourself"
-        if "foreign" in seen:
-            return f"there is something else ({seen['foreign']}) where a directory should be; move it away, then run this again"
+    def conflict(self, actual):
+        if not self.adopt and actual.get("inside") and actual["owner"] != self.owner:
+            return f"this folder is {actual['owner']}'s, and not empty; choose another, or give it to {self.owner} yourself"
+        if "foreign" in actual:
+            return f"there is something else ({actual['foreign']}) where a directory should be; move it away, then run this again"
         return None
 
-    def apply(self, seen):
+    def apply(self, actual):
         make = recorded(files.directory, words([self.path]), mode=self.mode or None)
         # Only root can make one below a folder of root's, and only there is that safe; chown -h follows no link.
         return sh(

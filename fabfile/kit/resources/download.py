@@ -34,7 +34,16 @@ class Source:
 
 def chosen(sources):
     """Return shell text that sets ``url``, ``sum`` and ``file`` to those of the *sources* that fit the machine, or to nothing."""
-    cases = [sh("{}) url={} sum={} file={};;\n", Shell(one.machine or "*"), one.url, one.sha256, one.path) for one in sources]
+    cases = [
+        sh(
+            "{}) url={} sum={} file={};;\n",
+            Shell(one.machine or "*"),
+            one.url,
+            one.sha256,
+            one.path,
+        )
+        for one in sources
+    ]
     return sh("url='' sum='' file=''\ncase $(uname -m) in {} esac\n", Shell("".join(cases)))
 
 
@@ -50,7 +59,7 @@ class Download(Resource):
     sources: tuple[Source, ...]
     unless: Shell
 
-    changes_unseen = slow = True
+    needs_reprobe = slow = True
 
     undo = "nothing is left: the installer goes when it has run, or rm /var/cache/remote-jupyter/{0.name}*"
 
@@ -67,18 +76,24 @@ class Download(Resource):
         )
 
     def parse(self, output):
-        seen = dict(line.split(" ", 1) for line in output.splitlines())
-        fine = seen["state"] in ("there", "not needed")
-        return seen | {"file": "as needed" if fine else seen["state"] if seen["state"] == "left over" else None}
+        actual = dict(line.split(" ", 1) for line in output.splitlines())
+        fine = actual["state"] in ("there", "not needed")
+        return actual | {
+            "file": "as needed"
+            if fine
+            else actual["state"]
+            if actual["state"] == "left over"
+            else None
+        }
 
-    def want(self):
+    def desired(self):
         return {"file": "as needed"}
 
-    def diff(self, seen):
-        if seen["file"]:
-            return super().diff(seen)
-        part = f", of which {size(seen['part'])} are there" if "part" in seen else ""
-        return super().diff(seen).replace("+file: as needed", f"+file: {seen['url']}{part}")
+    def diff(self, actual):
+        if actual["file"]:
+            return super().diff(actual)
+        part = f", of which {size(actual['part'])} are there" if "part" in actual else ""
+        return super().diff(actual).replace("+file: as needed", f"+file: {actual['url']}{part}")
 
     def progress(self, line):
         # dlstatus:<bytes>:<of bytes, or nothing>:<bytes a second>
@@ -88,8 +103,8 @@ class Download(Resource):
         left = f", {(of - have) // rate} s left" if of > have and rate else ""
         return f"{size(have)}{f' of {size(of)}' if of else ''}, {size(rate)}/s{left}"
 
-    def apply(self, seen):
-        if seen["file"]:
+    def apply(self, actual):
+        if actual["file"]:
             return sh('{}\nrm -f "$file" "$file.part"', chosen(self.sources))
         return as_unit(UNIT, fetching(self.sources))
 
@@ -136,29 +151,37 @@ class DownloadBegun(Resource):
         )
 
     def parse(self, output):
-        seen = dict(line.split(" ", 1) for line in output.splitlines())
-        return seen | {"download": "under way" if seen["state"] in self.FINE else None}
+        actual = dict(line.split(" ", 1) for line in output.splitlines())
+        return actual | {"download": "under way" if actual["state"] in self.FINE else None}
 
-    def want(self):
+    def desired(self):
         return {"download": "under way"}
 
-    def refuse(self, seen):
-        if seen["state"] == "unsupported":
+    def conflict(self, actual):
+        if actual["state"] == "unsupported":
             known = " and ".join(one.machine for one in self.sources)
-            return f"{seen['machine']} is not supported; {self.name} is known for {known}"
-        free = int(seen.get("free", 0)) * 1024
-        if int(seen.get("size", 0)) > free:
-            return f"{size(free)} are free below {CACHE}, and the file has {size(seen['size'])}: make room"
+            return f"{actual['machine']} is not supported; {self.name} is known for {known}"
+        free = int(actual.get("free", 0)) * 1024
+        if int(actual.get("size", 0)) > free:
+            return f"{size(free)} are free below {CACHE}, and the file has {size(actual['size'])}: make room"
         return None
 
-    def diff(self, seen):
-        unknown = " (how large, is asked as soon as curl is there)" if seen["state"] == "without curl" else ""
-        more = f" ({size(seen['size'])})" if "size" in seen else unknown
-        return super().diff(seen).replace("+download: under way", f"+download: {seen.get('url')}{more}")
+    def diff(self, actual):
+        unknown = (
+            " (how large, is asked as soon as curl is there)"
+            if actual["state"] == "without curl"
+            else ""
+        )
+        more = f" ({size(actual['size'])})" if "size" in actual else unknown
+        return (
+            super()
+            .diff(actual)
+            .replace("+download: under way", f"+download: {actual.get('url')}{more}")
+        )
 
-    def apply(self, seen):
+    def apply(self, actual):
         begun = unit_begun(UNIT, fetching(self.sources))
-        if seen["state"] != "without curl":
+        if actual["state"] != "without curl":
             return begun
         # By a run of apt of its own, as all the other packages would have to be waited for.
         return sh("( {} ) || exit\n{}", self.needs.apply(self.needs.parse("")), begun)

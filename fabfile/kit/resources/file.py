@@ -47,18 +47,20 @@ class File(Resource):
             return {"content": None, "foreign": head}
         return {"content": content, **stat_fields(head)}
 
-    def want(self):
-        want = {"content": self.content, "owner": self.owner, "mode": self.mode}
-        return want | ({"group": self.group} if self.group else {})
+    def desired(self):
+        desired = {"content": self.content, "owner": self.owner, "mode": self.mode}
+        return desired | ({"group": self.group} if self.group else {})
 
-    def refuse(self, seen):
-        if "foreign" in seen:
-            return f"there is {seen['foreign']} where a file of ours should be; move it away, then run this again"
-        if seen["content"] is not None and MARK in self.content and MARK not in seen["content"]:
-            return "this file is not ours, and would be overwritten; move it away, then run this again"
+    def conflict(self, actual):
+        if "foreign" in actual:
+            return f"there is {actual['foreign']} where a file of ours should be; move it away, then run this again"
+        if actual["content"] is not None and MARK in self.content and MARK not in actual["content"]:
+            return (
+                "this file is not ours, and would be overwritten; move it away, then run this again"
+            )
         return None
 
-    def apply(self, seen):
+    def apply(self, actual):
         folder, _, name = self.path.rpartition("/")
         before = self.check.replace("{}", '"$new"') if "{}" in self.check else ":"
         after = ":" if "{}" in self.check else self.check or ":"
@@ -91,21 +93,28 @@ class File(Resource):
         )
         return as_owner(self.owner, self.path, script)
 
-    def diff(self, seen):
+    def diff(self, actual):
         if self.secret:
             return (
                 super()
-                .diff({**seen, "content": "<secret>"} if seen["content"] is not None else seen)
+                .diff(
+                    {**actual, "content": "<secret>"} if actual["content"] is not None else actual
+                )
                 .replace(self.content, "<secret>")
             )
-        old = seen["content"]
+        old = actual["content"]
         lines = unified(self.path, lines_of(old or ""), lines_of(self.content))
-        rest = [name for name in self.differs(seen) if name != "content" and old is not None]
-        return "\n".join(filter(None, [lines, *(f"{name}: {seen[name]} -> {self.want()[name]}" for name in rest)]))
+        rest = [name for name in self.changed(actual) if name != "content" and old is not None]
+        return "\n".join(
+            filter(
+                None,
+                [lines, *(f"{name}: {actual[name]} -> {self.desired()[name]}" for name in rest)],
+            )
+        )
 
 
 @dataclass(frozen=True)
-class Absent(Resource):
+class FileAbsent(Resource):
     """There is no file *path*; one that `MARK` does not show to be ours is not removed."""
 
     path: str
@@ -119,21 +128,25 @@ class Absent(Resource):
         head, _, content = output.partition("\n")
         return {"state": "absent" if head == "absent" else "there", "ours": MARK in content}
 
-    def want(self):
+    def desired(self):
         return {"state": "absent"}
 
-    def refuse(self, seen):
-        if seen["state"] == "there" and not seen["ours"]:
-            return "this file is not ours, and should not be there; move it away, then run this again"
+    def conflict(self, actual):
+        if actual["state"] == "there" and not actual["ours"]:
+            return (
+                "this file is not ours, and should not be there; move it away, then run this again"
+            )
         return None
 
-    def apply(self, seen):
+    def apply(self, actual):
         return sh("rm -f {}", self.path)
 
 
 def lines_of(text):
     """Return the lines of *text*, and a note where the last one does not end, as diff has it."""
-    return text.splitlines() + (["\\ No newline at end of file"] if text and not text.endswith("\n") else [])
+    return text.splitlines() + (
+        ["\\ No newline at end of file"] if text and not text.endswith("\n") else []
+    )
 
 
 @dataclass(frozen=True)
@@ -147,21 +160,25 @@ class MovedAside(Resource):
     undo = "mv {0.to} {0.path}"
 
     def probe(self):
-        return sh('for p in {} {}; do [ -e "$p" ] || [ -L "$p" ] && echo there || echo absent; done', self.path, self.to)
+        return sh(
+            'for p in {} {}; do [ -e "$p" ] || [ -L "$p" ] && echo there || echo absent; done',
+            self.path,
+            self.to,
+        )
 
     def parse(self, output):
         state, other = output.split()
         return {"state": state, "other": other}
 
-    def want(self):
+    def desired(self):
         return {"state": "absent"}
 
-    def refuse(self, seen):
-        if seen["state"] == seen["other"] == "there":
+    def conflict(self, actual):
+        if actual["state"] == actual["other"] == "there":
             return f"it should be moved to {self.to}, and something is there already; move one of them away"
         return None
 
-    def apply(self, seen):
+    def apply(self, actual):
         return as_owner(self.owner, self.path, sh("mv -T {} {}", self.path, self.to))
 
 
@@ -190,10 +207,10 @@ class Withdrawn(Resource):
     def parse(self, output):
         return {"state": "there" if "there" in output.split() else "absent"}
 
-    def want(self):
+    def desired(self):
         return {"state": "absent"}
 
-    def apply(self, seen):
+    def apply(self, actual):
         return sh(
             """
             for link in {}; do [ "$(readlink -m "$link")" != {} ] || rm -f "$link"; done

@@ -61,7 +61,7 @@ class Package(Resource):
     names: tuple[str, ...]
     lock_timeout: int = 300
 
-    changes_unseen = slow = True
+    needs_reprobe = slow = True
 
     undo = "apt-get purge {1}, where /var/log/apt/history.log shows that it was not there before"
 
@@ -69,11 +69,15 @@ class Package(Resource):
         for name, value in (("names", names), ("lock_timeout", lock_timeout), ("notify", notify)):
             object.__setattr__(self, name, value)
 
-    def joined(self, other):
+    def merge(self, other):
         if not isinstance(other, Package):
             return None
         names = dict.fromkeys((*self.names, *other.names))
-        return Package(*names, lock_timeout=max(self.lock_timeout, other.lock_timeout), notify=self.notify or other.notify)
+        return Package(
+            *names,
+            lock_timeout=max(self.lock_timeout, other.lock_timeout),
+            notify=self.notify or other.notify,
+        )
 
     @property
     def label(self):
@@ -97,24 +101,29 @@ class Package(Resource):
 
     def parse(self, output):
         lines = [line.split() for line in output.splitlines()]
-        there, removed = ({name for name, status in lines if status == one} for one in ("installed", "removed"))
-        seen = {name: "installed" if name in there else "absent" for name in self.names}
-        return seen | ({"removed": " ".join(sorted(removed))} if removed else {})
+        there, removed = (
+            {name for name, status in lines if status == one} for one in ("installed", "removed")
+        )
+        actual = {name: "installed" if name in there else "absent" for name in self.names}
+        return actual | ({"removed": " ".join(sorted(removed))} if removed else {})
 
-    def want(self):
+    def desired(self):
         return {name: "installed" for name in self.names}
 
-    def refuse(self, seen):
-        if "removed" not in seen:
+    def conflict(self, actual):
+        if "removed" not in actual:
             return None
         kept = "where nobody needs that, remove it yourself, else leave this task out"
-        return f"to install this, apt would remove {seen['removed']}; {kept}"
+        return f"to install this, apt would remove {actual['removed']}; {kept}"
 
     def progress(self, line):
         # apt's status lines: pmstatus:apache2:66.6667:Unpacking apache2 (amd64)
         status = re.match(r"[dp][lm]status:.*?:(\d+)(?:\.\d+)?:(.*)", line)
         return f"{status[1]} %  {status[2]}" if status else line
 
-    def apply(self, seen):
+    def apply(self, actual):
         install = "apt update\napt -o APT::Status-Fd=1 install --yes --no-remove --no-install-recommends {}"
-        return as_unit("remote-jupyter-apt", apt_script(self.lock_timeout, sh(install, words(self.differs(seen)))))
+        return as_unit(
+            "remote-jupyter-apt",
+            apt_script(self.lock_timeout, sh(install, words(self.changed(actual)))),
+        )

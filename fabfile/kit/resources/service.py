@@ -34,20 +34,31 @@ class Service(Resource):
         )
 
     def parse(self, output):
-        seen = dict(line.split("=", 1) for line in output.splitlines())
-        return {"active": seen.get("ActiveState"), "at boot": seen.get("UnitFileState") or "disabled"}
+        actual = dict(line.split("=", 1) for line in output.splitlines())
+        return {
+            "active": actual.get("ActiveState"),
+            "at boot": actual.get("UnitFileState") or "disabled",
+        }
 
-    def want(self):
+    def desired(self):
         return {"active": "active", "at boot": "enabled"}
 
-    def refuse(self, seen):
-        return f"the unit is masked; systemctl unmask {self.name}" if seen["at boot"] == "masked" else None
+    def conflict(self, actual):
+        return (
+            f"the unit is masked; systemctl unmask {self.name}"
+            if actual["at boot"] == "masked"
+            else None
+        )
 
-    def apply(self, seen):
-        return "systemctl daemon-reload\n" + sh("systemctl enable -q {}\n", self.name) + self.started("start")
+    def apply(self, actual):
+        return (
+            "systemctl daemon-reload\n"
+            + sh("systemctl enable -q {}\n", self.name)
+            + self.started("start")
+        )
 
-    def settles(self, seen):
-        return (self.restart.name,) if seen["active"] != "active" else ()
+    def supersedes(self, actual):
+        return (self.restart.name,) if actual["active"] != "active" else ()
 
     @property
     def reload(self):
@@ -59,7 +70,10 @@ class Service(Resource):
     def restart(self):
         """The handler that checks, restarts, and waits until it is ready; what does not run needs none."""
         restart = "if systemctl is-active -q {}; then { {} && systemctl daemon-reload; } || exit 1\n{}\nfi"
-        return Handler(f"restart {self.name}", sh(restart, self.name, Shell(self.check), self.started("restart")))
+        return Handler(
+            f"restart {self.name}",
+            sh(restart, self.name, Shell(self.check), self.started("restart")),
+        )
 
     def started(self, verb):
         """Return shell text that starts or restarts it (*verb*) and waits until it is ready; *ready* may give up: s=1 why=…."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from fabric import Connection
 from paramiko import SSHException
 
-from ..errors import ConnectionLost, Problem
+from ..errors import ConnectionLost, RemoteError
 from ..quote import sh, words
 from .download import CACHE, Download, chosen, size
 
@@ -28,16 +28,20 @@ class Upload(Download):
     def probe(self):
         return super().probe() + '\necho "sum $sum"\n'
 
-    def refuse(self, seen):
-        return None if seen["url"] else "this processor is not supported; see python.version and python.url"
+    def conflict(self, actual):
+        return (
+            None
+            if actual["url"]
+            else "this processor is not supported; see python.version and python.url"
+        )
 
-    def diff(self, seen):
-        return super().diff(seen) + ("" if seen["file"] else " (by way of this machine)")
+    def diff(self, actual):
+        return super().diff(actual) + ("" if actual["file"] else " (by way of this machine)")
 
-    def apply(self, seen):
-        if seen["file"]:
-            return super().apply(seen)
-        [source] = [one for one in self.sources if one.sha256 == seen["sum"]]
+    def apply(self, actual):
+        if actual["file"]:
+            return super().apply(actual)
+        [source] = [one for one in self.sources if one.sha256 == actual["sum"]]
         with _lock:
             local = fetched(source)
         place = sent(self.connection, local, f"{source.path.rpartition('/')[2]}.part")
@@ -78,11 +82,13 @@ def fetched(source):
                     raise
         if digest(part) != source.sha256:
             part.unlink()
-            raise Problem(f"{source.url} gave something else than the file with SHA-256 {source.sha256}; it was removed")
+            raise RemoteError(
+                f"{source.url} gave something else than the file with SHA-256 {source.sha256}; it was removed"
+            )
         part.replace(path)
         return path
     except (OSError, EOFError) as error:
-        raise Problem(f"{source.url} cannot be downloaded to {folder} here: {error}") from None
+        raise RemoteError(f"{source.url} cannot be downloaded to {folder} here: {error}") from None
 
 
 def fetch(url, part):
@@ -105,7 +111,17 @@ def sent(c, local, name):
     place = f".cache/remote-jupyter/{name}"
     folder = place.rpartition("/")[0]
     try:
-        have = int(told(c, sh("mkdir -p {}; chmod 700 {}; stat -c %s {} 2>/dev/null || echo 0", folder, folder, place)))
+        have = int(
+            told(
+                c,
+                sh(
+                    "mkdir -p {}; chmod 700 {}; stat -c %s {} 2>/dev/null || echo 0",
+                    folder,
+                    folder,
+                    place,
+                ),
+            )
+        )
         total = local.stat().st_size
         have = have if have <= total else 0
         channel = c.transport.open_session(timeout=30)
@@ -118,9 +134,13 @@ def sent(c, local, name):
                 show("uploading", file.tell(), total)
         channel.shutdown_write()
         if channel.recv_exit_status():
-            raise Problem(f"{c.user} has no room for {size(total)} at home on {c.host}; make room there")
+            raise RemoteError(
+                f"{c.user} has no room for {size(total)} at home on {c.host}; make room there"
+            )
     except (EOFError, OSError, SSHException) as error:
-        raise ConnectionLost(f"The upload was cut off ({error}). Run the same command again: it goes on there.") from None
+        raise ConnectionLost(
+            f"The upload was cut off ({error}). Run the same command again: it goes on there."
+        ) from None
     return place
 
 

@@ -4,8 +4,8 @@ import re
 import time
 from dataclasses import dataclass, field
 
-from ..guard import Guard
 from ..quote import Shell, sh, words
+from ..rollback import Rollback
 from ..secret import Secret, generated
 from .base import Resource, as_owner
 
@@ -29,9 +29,11 @@ class User(Resource):
     password: Secret | None = None
     needs_password: bool = False
     adopt: bool = True
-    undo_after: int = 60
+    rollback_timeout: int = 60
     told: list = field(default_factory=list, compare=False, repr=False)
-    known: list = field(default_factory=list, compare=False, repr=False)  # of whoever wants to log in with it
+    known: list = field(
+        default_factory=list, compare=False, repr=False
+    )  # of whoever wants to log in with it
 
     undo = "remove-user --user {0.name}"
 
@@ -54,7 +56,9 @@ class User(Resource):
         if lines[:1] == ["no shell"]:
             return self.parse("\n".join(lines[1:])) | {"no shell": self.shell}
         if not lines or ":" not in lines[0]:
-            left = dict(line.split() for line in lines)  # a group and a home that are there without the user
+            left = dict(
+                line.split() for line in lines
+            )  # a group and a home that are there without the user
             return {"exists": None, "shell": None, "groups": None, "password": None} | left
         _, _, uid, _, gecos, home, shell = lines[0].split(":")
         stored = lines[1].split(":")[1] if len(lines) > 1 and ":" in lines[1] else ""
@@ -78,38 +82,38 @@ class User(Resource):
             "password": password,
         }
 
-    def want(self):
-        want = {"exists": "yes", "missing groups": ""}
+    def desired(self):
+        desired = {"exists": "yes", "missing groups": ""}
         if self.not_groups:
-            want["surplus groups"] = ""
+            desired["surplus groups"] = ""
         if self.shell:
-            want["shell"] = self.shell
+            desired["shell"] = self.shell
         if self.password or self.needs_password:
-            want["password"] = "set"
-        return want
+            desired["password"] = "set"
+        return desired
 
-    def refuse(self, seen):
-        if "no shell" in seen:
+    def conflict(self, actual):
+        if "no shell" in actual:
             return f"{self.shell} is not installed there, and sshd lets nobody in without a shell; install it, or choose another"
-        if not seen["exists"]:
-            if not 1000 <= int(seen.get("group", 1000)) < 60000:
-                return f"a group of this name belongs to the system (gid {seen['group']}); choose another name"
-            if "home" in seen:
-                return f"{self.home} is there already, with files of {seen['home']}; move it away, or set user.home"
+        if not actual["exists"]:
+            if not 1000 <= int(actual.get("group", 1000)) < 60000:
+                return f"a group of this name belongs to the system (gid {actual['group']}); choose another name"
+            if "home" in actual:
+                return f"{self.home} is there already, with files of {actual['home']}; move it away, or set user.home"
             return None
-        if not 1000 <= int(seen["uid"]) < 60000:
-            return SYSTEM.format(seen["uid"])
-        if seen["home"] != self.home:
-            return f"this user exists, at home in {seen['home']} and not in {self.home}; set user.home, or choose another name"
-        if seen["locked"] == "yes" and self != User(self.name, self.home):
+        if not 1000 <= int(actual["uid"]) < 60000:
+            return SYSTEM.format(actual["uid"])
+        if actual["home"] != self.home:
+            return f"this user exists, at home in {actual['home']} and not in {self.home}; set user.home, or choose another name"
+        if actual["locked"] == "yes" and self != User(self.name, self.home):
             return "this account is locked; let it in again with lock-user --unlock first"
-        if not self.adopt and seen["ours"] == "no" and self.differs(seen):
+        if not self.adopt and actual["ours"] == "no" and self.changed(actual):
             return "this user exists, and was not made by us: set user.adopt if sudo and keys shall be given to this account"
         return None
 
-    def apply(self, seen):
+    def apply(self, actual):
         script = ""
-        if not seen["exists"]:
+        if not actual["exists"]:
             # A group of this name may be left from a user who was removed.
             script += sh("getent group {} >/dev/null && own='-g' || own='-U'\n", self.name)
             script += sh(
@@ -120,35 +124,55 @@ class User(Resource):
                 self.name,
                 self.name,
             )
-            script += sh("else useradd -m -c {} -d {} -s {} -U {}; fi\n", MADE, self.home, self.shell or "/bin/bash", self.name)
+            script += sh(
+                "else useradd -m -c {} -d {} -s {} -U {}; fi\n",
+                MADE,
+                self.home,
+                self.shell or "/bin/bash",
+                self.name,
+            )
             # An empty folder, such as a volume mounted there, stays root's otherwise.
             script += sh("chown {}: {}\n", self.name, self.home)
-        elif "shell" in self.differs(seen):
+        elif "shell" in self.changed(actual):
             script += sh("usermod -s {} {}\n", self.shell, self.name)
         for group in self.groups:
             script += sh("usermod -a -G {} {}\n", group, self.name)
-        for group in seen.get("surplus groups", "").split():
+        for group in actual.get("surplus groups", "").split():
             script += sh("gpasswd -d {} {} >/dev/null\n", self.name, group)
-        if self.want().get("password", seen["password"]) != seen["password"]:
+        if self.desired().get("password", actual["password"]) != actual["password"]:
             password = self.password or generated()
             if not self.password:
                 self.told.append(password)
                 self.known.append(password)
             # chpasswd reads its standard input, so the hash is in no argument list.
-            script += sh("printf '%s:%s\\n' {} {} | chpasswd -e\n", self.name, password.hashed("sha512_crypt"))
+            script += sh(
+                "printf '%s:%s\\n' {} {} | chpasswd -e\n",
+                self.name,
+                password.hashed("sha512_crypt"),
+            )
         return script
 
-    def guarded(self, seen):
-        if not seen["exists"]:
+    def rollback_for(self, actual):
+        if not actual["exists"]:
             return None
-        back = [sh("gpasswd -a {} {}", self.name, group) for group in seen["surplus groups"].split()]
-        back += [sh("usermod -s {} {}", seen["shell"], self.name)] if "shell" in self.differs(seen) else []
-        return Guard("account", back="\n".join(back), seconds=self.undo_after) if back else None
+        back = [
+            sh("gpasswd -a {} {}", self.name, group) for group in actual["surplus groups"].split()
+        ]
+        back += (
+            [sh("usermod -s {} {}", actual["shell"], self.name)]
+            if "shell" in self.changed(actual)
+            else []
+        )
+        return (
+            Rollback("account", back="\n".join(back), seconds=self.rollback_timeout)
+            if back
+            else None
+        )
 
-    def joined(self, other):
+    def merge(self, other):
         if isinstance(other, User) and other == User(self.name, self.home):
             return self
-        return super().joined(other)
+        return super().merge(other)
 
     def notice(self):
         if not self.told:
@@ -169,7 +193,7 @@ class AuthorizedKeys(Resource):
     removed: tuple[str, ...] = ()
     copied_from: str = ""
     needed: bool = True
-    undo_after: int = 60
+    rollback_timeout: int = 60
 
     undo = "create-user --user {0.user} --remove-key KEY"
 
@@ -201,34 +225,42 @@ class AuthorizedKeys(Resource):
         there = {blob for blob, _ in keys_in(text)}
         offered = [(blob, line) for key in self.keys for blob, line in keys_in(key)]
         # A key that may only run one command (cloud images: "log in as …") would let nobody in.
-        offered += [(blob, line) for blob, line in keys_in(others) if "command=" not in line.split(blob)[0]]
+        offered += [
+            (blob, line) for blob, line in keys_in(others) if "command=" not in line.split(blob)[0]
+        ]
         gone = {blob for key in self.removed for blob, _ in keys_in(key)}
         missing = {blob: line for blob, line in offered if blob not in there | gone}
         foreign = head if head.startswith("a ") and not head[-1].isdigit() else ""
         owner, mode = head.split() if head != "absent" and not foreign else (None, None)
         return {
             "missing keys": "\n".join(missing.values()),
-            "surplus keys": "\n".join(line for line in text.splitlines() if {blob for blob, _ in keys_in(line)} & gone),
+            "surplus keys": "\n".join(
+                line for line in text.splitlines() if {blob for blob, _ in keys_in(line)} & gone
+            ),
             "owner": owner,
             "mode": mode and mode.zfill(4),
             "foreign": foreign,
             "any": bool((there | {blob for blob, _ in offered}) - gone),
         }
 
-    def want(self):
+    def desired(self):
         return {"missing keys": "", "surplus keys": "", "owner": self.user, "mode": "0600"}
 
-    def refuse(self, seen):
-        if seen["foreign"]:
-            return f"there is {seen['foreign']} where a file should be; move it away, then run this again"
-        if self.needed and not seen["any"]:
+    def conflict(self, actual):
+        if actual["foreign"]:
+            return f"there is {actual['foreign']} where a file should be; move it away, then run this again"
+        if self.needed and not actual["any"]:
             return f"nobody could log in as {self.user}: name a key or a file of keys in user.authorized_keys"
         return None
 
-    def apply(self, seen):
-        surplus = words(f"-e{line}" for line in seen["surplus keys"].splitlines())
+    def apply(self, actual):
+        surplus = words(f"-e{line}" for line in actual["surplus keys"].splitlines())
         # grep's status 1 says that nothing is left; a full disk is 2.
-        kept = sh('{ grep -vxF {} "$p" >"$new" || [ $? = 1 ]; }', surplus) if surplus else Shell('cat "$p" >"$new"')
+        kept = (
+            sh('{ grep -vxF {} "$p" >"$new" || [ $? = 1 ]; }', surplus)
+            if surplus
+            else Shell('cat "$p" >"$new"')
+        )
         script = sh(
             """
             p={} new=$(mktemp {}); trap 'rm -f "$new"' EXIT
@@ -240,24 +272,26 @@ class AuthorizedKeys(Resource):
             self.path,
             f"{self.home}/.ssh/.authorized_keys.XXXXXX",
             kept,
-            seen["missing keys"] + "\n" if seen["missing keys"] else "",
+            actual["missing keys"] + "\n" if actual["missing keys"] else "",
         )
         return as_owner(self.user, self.path, script)
 
-    def diff(self, seen):
-        lines = [f"-{line}" for line in seen["surplus keys"].splitlines()]
-        lines += [f"+{line}" for line in seen["missing keys"].splitlines()]
-        return "\n".join(lines) or super().diff(seen)
+    def diff(self, actual):
+        lines = [f"-{line}" for line in actual["surplus keys"].splitlines()]
+        lines += [f"+{line}" for line in actual["missing keys"].splitlines()]
+        return "\n".join(lines) or super().diff(actual)
 
-    def guarded(self, seen):
-        if not seen["surplus keys"]:
+    def rollback_for(self, actual):
+        if not actual["surplus keys"]:
             return None
-        script = sh("printf '\\n%s\\n' {} >>{}", seen["surplus keys"], self.path)
-        return Guard("keys", back=as_owner(self.user, self.path, script), seconds=self.undo_after)
+        script = sh("printf '\\n%s\\n' {} >>{}", actual["surplus keys"], self.path)
+        return Rollback(
+            "keys", back=as_owner(self.user, self.path, script), seconds=self.rollback_timeout
+        )
 
 
 @dataclass(frozen=True)
-class Locked(Resource):
+class UserLocked(Resource):
     """The account of *user* lets nobody in, by key or password, or with *locked* false does again; *or_gone*: or is not there."""
 
     name: str
@@ -274,13 +308,13 @@ class Locked(Resource):
             return {"state": "locked" if self.or_gone else None}
         return {"state": "locked" if expired(output) else "open"}
 
-    def want(self):
+    def desired(self):
         return {"state": "locked" if self.locked else "open"}
 
-    def refuse(self, seen):
-        return None if seen["state"] else "there is no such user; see user.name"
+    def conflict(self, actual):
+        return None if actual["state"] else "there is no such user; see user.name"
 
-    def apply(self, seen):
+    def apply(self, actual):
         if self.locked:
             return sh("usermod --lock --expiredate 1 {}", self.name)
         # Where no password was ever set there is nothing to unlock but the account.
@@ -289,7 +323,7 @@ class Locked(Resource):
 
 
 @dataclass(frozen=True)
-class NoUser(Resource):
+class UserAbsent(Resource):
     """There is no user *name*; the *home* stays, unless *with_home* says that it goes too.
 
     Whoever runs something, and with *adopt* false whom we did not make, is refused.
@@ -316,25 +350,31 @@ class NoUser(Resource):
             return {"user": None}
         line, *running = output.splitlines()
         _, _, uid, _, gecos, home, _ = line.split(":")
-        return {"user": "there", "uid": uid, "ours": MADE in gecos, "home": home, "running": ", ".join(running)}
+        return {
+            "user": "there",
+            "uid": uid,
+            "ours": MADE in gecos,
+            "home": home,
+            "running": ", ".join(running),
+        }
 
-    def want(self):
+    def desired(self):
         return {"user": None}
 
-    def refuse(self, seen):
-        if not seen["user"]:
+    def conflict(self, actual):
+        if not actual["user"]:
             return None
-        if not 1000 <= int(seen["uid"]) < 60000:
-            return SYSTEM.format(seen["uid"])
-        if not self.adopt and not seen["ours"]:
+        if not 1000 <= int(actual["uid"]) < 60000:
+            return SYSTEM.format(actual["uid"])
+        if not self.adopt and not actual["ours"]:
             return "this user was not made by us: set user.adopt if the account shall be removed all the same"
-        if seen["home"] != self.home:
-            return f"this user is at home in {seen['home']} and not in {self.home}; set user.home"
-        if seen["running"]:
-            return f"this user still runs {seen['running']}; end that first, as by stopping its service"
+        if actual["home"] != self.home:
+            return f"this user is at home in {actual['home']} and not in {self.home}; set user.home"
+        if actual["running"]:
+            return f"this user still runs {actual['running']}; end that first, as by stopping its service"
         return None
 
-    def apply(self, seen):
+    def apply(self, actual):
         # Logins that are just ending, or that nobody ended.
         script = """
             loginctl terminate-user {} 2>/dev/null || :
@@ -344,7 +384,7 @@ class NoUser(Resource):
             userdel {} {}
         """
         home = words(["--remove"] if self.with_home else [])
-        return sh(script, self.name, f"user@{seen['uid']}.service", self.name, home, self.name)
+        return sh(script, self.name, f"user@{actual['uid']}.service", self.name, home, self.name)
 
 
 def expired(line):

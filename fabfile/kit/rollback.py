@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from fabric import Connection
 
-from .errors import NoPassword, Problem
+from .errors import NoPassword, RemoteError
 from .quote import Shell, sh, words
 from .shell import Shell as RootShell
 
@@ -17,7 +17,9 @@ AT_BOOT = f"/etc/systemd/system/{UNIT}-at-boot.service"
 WANTED = f"/etc/systemd/system/multi-user.target.wants/{UNIT}-at-boot.service"
 
 # Asked with each plan: what is armed now, and what was put back since the last time that something was armed.
-LEFT = sh("ls -d {}/*/complete 2>/dev/null; sed 's/^/undone /' {} 2>/dev/null\n", UNDO, f"{STATE}/undone")
+LEFT = sh(
+    "ls -d {}/*/complete 2>/dev/null; sed 's/^/undone /' {} 2>/dev/null\n", UNDO, f"{STATE}/undone"
+)
 ARMED = re.compile(r"undo/([^.]*)\..*/complete")
 
 # It lies on the server while something is armed, and needs nothing of ours but its own folder. What it cannot put back, as
@@ -92,7 +94,7 @@ DISARM = sh(
 
 
 @dataclass(frozen=True)
-class Guard:
+class Rollback:
     """How the server undoes a change by itself: it puts the files *paths* back as they were, and then runs *back*.
 
     It does so *seconds* after the first change, at the next boot, or at once where the proof fails. What is no file, the
@@ -166,7 +168,7 @@ class Guard:
 
 
 @dataclass(frozen=True)
-class Login:
+class VerifyLogin:
     """Asks for proof, where something guarded was changed before it: a new connection that becomes root.
 
     It is made as *user*, for whose sudo the last of *passwords* is, with the keys that Fabric has and the private *keys*; where
@@ -183,7 +185,7 @@ class Login:
         """The kind and the name, for reports."""
         return f"Login {self.user}".strip()
 
-    def prove(self, shell):
+    def verify_login(self, shell):
         """Become root on the host of *shell* by a new connection; return who did, and why not *user*. Raises Problem."""
         c, why = shell.connection, []
         [answer] = shell.batch([sh("getent passwd {}", self.user)])
@@ -191,23 +193,32 @@ class Login:
             try:
                 self.attempt(c, user)
                 return user, "; ".join(why)
-            except Problem as error:
+            except RemoteError as error:
                 why.append(f"as {user}: {error}")
-                if user == self.user and self.made and self.made in answer.out and not isinstance(error, NoPassword):
+                if (
+                    user == self.user
+                    and self.made
+                    and self.made in answer.out
+                    and not isinstance(error, NoPassword)
+                ):
                     break
-        raise Problem("; ".join(why))
+        raise RemoteError("; ".join(why))
 
     def attempt(self, c, user):
         """Log in as *user* on the host of *c* by a connection of its own, and become root; raises Problem."""
-        kwargs = {name: value for name, value in c.connect_kwargs.items() if name != "transport_factory"}
+        kwargs = {
+            name: value for name, value in c.connect_kwargs.items() if name != "transport_factory"
+        }
         if user != c.user:
             kwargs.pop("password", None)  # it is another one's
             named = kwargs.get("key_filename") or []
             kwargs["key_filename"] = [*self.keys, *([named] if isinstance(named, str) else named)]
         new = Connection(c.original_host, user, c.port, c.config, c.gateway, connect_kwargs=kwargs)
         try:
-            shell = RootShell(new, self.passwords[-1] if self.passwords and user == self.user else None)
+            shell = RootShell(
+                new, self.passwords[-1] if self.passwords and user == self.user else None
+            )
             if shell.batch(["id -u"])[0].out.strip() != "0":
-                raise Problem("this login does not become root")
+                raise RemoteError("this login does not become root")
         finally:
             new.close()
