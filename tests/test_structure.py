@@ -49,7 +49,7 @@ def test_the_engine_stays_small():
         for name in OF_THE_KIT
         if name.count("/") == 1
     }
-    assert sum(lines.values()) <= 1500, lines
+    assert sum(lines.values()) <= 1600, lines
 
 
 def test_the_engine_imports_nothing_from_outside_itself():
