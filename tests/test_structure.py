@@ -38,17 +38,22 @@ def imported(names=SOURCES):
             yield from ((name, 0, alias.name) for alias in node.names)
 
 
+def code_lines(name):
+    """Return how many lines of a source are code: no blank line, comment or docstring."""
+    documented = set()
+    for _, node in nodes(DOCUMENTED, [name]):
+        if ast.get_docstring(node) is not None:
+            documented |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    lines = enumerate(map(str.strip, SOURCES[name].splitlines()), 1)
+    return sum(
+        bool(line) and not line.startswith("#") and number not in documented
+        for number, line in lines
+    )
+
+
 def test_the_engine_stays_small():
-    # The design says about 600; hosts side by side, known_hosts, the lock, progress, clear refusals and what undoes a change
-    # that locks out made it more.
-    lines = {
-        name: sum(
-            bool(line.strip()) and not line.strip().startswith("#")
-            for line in SOURCES[name].splitlines()
-        )
-        for name in OF_THE_KIT
-        if name.count("/") == 1
-    }
+    # Small enough to be read in an hour. Docstrings are not counted: they help the reader.
+    lines = {name: code_lines(name) for name in OF_THE_KIT if name.count("/") == 1}
     assert sum(lines.values()) <= 1600, lines
 
 
