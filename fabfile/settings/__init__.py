@@ -1,7 +1,6 @@
 """TODO."""
 
 from functools import partial
-from pathlib import Path
 
 from fabric import Connection
 from invoke import Exit
