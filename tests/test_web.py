@@ -271,7 +271,7 @@ def test_a_healthy_site_passes_every_step_and_nothing_is_left_running(stand):
     steps = walk(stand.start())
     assert failed(steps) == [], steps
     assert steps["certificate"].detail.startswith("TLS 1.3, 30 days left; browsers warn")
-    assert {step.mend for step in steps.values()} == {""}
+    assert {step.fix for step in steps.values()} == {""}
     assert ("POST", "/jupyter/api/kernels") in stand.requests
     assert ("POST", "/jupyter/api/terminals") in stand.requests
     assert stand.running == set()
@@ -294,7 +294,7 @@ def test_a_tunnel_that_leads_nowhere_or_to_another_program_is_said(stand):
     stand.status["GET /jupyter/api"] = 404
     steps = walk(site, names=IN_A_TUNNEL)
     assert "Jupyter is not at http://localhost:" in steps["reachable"].detail
-    assert (steps["reachable"].mend, untried(steps)) == (
+    assert (steps["reachable"].fix, untried(steps)) == (
         "configure-jupyter",
         IN_A_TUNNEL[1:],
     )  # and gets no password
@@ -303,7 +303,7 @@ def test_a_tunnel_that_leads_nowhere_or_to_another_program_is_said(stand):
     assert (
         steps["reachable"].detail == "nobody answers at the end of the tunnel: connection refused"
     )
-    assert (steps["reachable"].mend, untried(steps)) == ("harden-ssh", IN_A_TUNNEL[1:])
+    assert (steps["reachable"].fix, untried(steps)) == ("harden-ssh", IN_A_TUNNEL[1:])
 
 
 def test_a_site_whose_plain_http_is_not_ours_is_not_asked_for_it(stand):
@@ -347,7 +347,7 @@ def test_closed_ports_mean_that_apache_does_not_run(stand):
     stand.stop()
     steps = walk(site)
     assert "does Apache run?" in steps["reachable"].detail
-    assert steps["reachable"].mend == "install-apache"
+    assert steps["reachable"].fix == "install-apache"
     assert untried(steps) == NAMES[1:]
 
 
@@ -356,7 +356,7 @@ def test_a_closed_port_80_leaves_all_but_the_redirect_to_be_tried(stand):
     stand.stop(stand.servers.pop())
     steps = walk(site)
     assert failed(steps) == ["reachable", "redirect"]
-    assert (steps["reachable"].mend, steps["redirect"].detail) == (
+    assert (steps["reachable"].fix, steps["redirect"].detail) == (
         "configure-apache",
         "not tried: reachable failed",
     )
@@ -368,14 +368,14 @@ def test_silence_points_to_the_firewall(monkeypatch):
 
     monkeypatch.setattr(socket, "create_connection", silent)
     step = walk(Site("127.0.0.1", "/jupyter", GOOD[0]))["reachable"]
-    assert (step.detail.count("no answer in time"), step.mend) == (2, "firewall")
+    assert (step.detail.count("no answer in time"), step.fix) == (2, "firewall")
 
 
 def test_another_certificate_than_the_installed_one_means_that_apache_was_not_reloaded(stand):
     site = stand.start(certificate())
     steps = walk(Site(site.host, site.base_url, GOOD[0], site.https_port, site.http_port))
     assert "was Apache reloaded?" in steps["certificate"].detail
-    assert steps["certificate"].mend == "configure-apache"
+    assert steps["certificate"].fix == "configure-apache"
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def test_a_certificate_that_browsers_refuse_is_to_be_issued_anew_and_gets_no_pas
 ):
     steps = walk(stand.start(pair))
     assert symptom in steps["certificate"].detail
-    assert steps["certificate"].mend == "issue-cert"
+    assert steps["certificate"].fix == "issue-cert"
     assert failed(steps) == ["certificate", "login", "kernel", "terminal", "foreign origin"]
     assert untried(steps) == ["login", "kernel", "terminal", "foreign origin"]
     assert stand.requests == []
@@ -412,7 +412,7 @@ def test_a_missing_or_damaged_certificate_is_said(stand, installed):
     step = walk(Site(site.host, site.base_url, installed, site.https_port, site.http_port))[
         "certificate"
     ]
-    assert (step.detail, step.mend) == (
+    assert (step.detail, step.fix) == (
         "the installed certificate is missing or damaged",
         "issue-cert",
     )
@@ -423,7 +423,7 @@ def test_a_port_without_tls_is_said(stand):
     step = walk(Site(site.host, site.base_url, site.certificate, site.http_port, site.http_port))[
         "certificate"
     ]
-    assert (step.detail.startswith("no TLS on port"), step.mend) == (True, "configure-apache")
+    assert (step.detail.startswith("no TLS on port"), step.fix) == (True, "configure-apache")
 
 
 def test_a_handshake_that_hangs_is_given_up(monkeypatch, stand):
@@ -434,7 +434,7 @@ def test_a_handshake_that_hangs_is_given_up(monkeypatch, stand):
         step = walk(Site(site.host, site.base_url, site.certificate, port, site.http_port))[
             "certificate"
         ]
-    assert (step.detail, step.mend) == (
+    assert (step.detail, step.fix) == (
         f"no TLS on port {port}: no answer in time",
         "configure-apache",
     )
@@ -448,7 +448,7 @@ def test_plain_http_must_lead_to_the_same_path_with_tls(stand, broken, symptom):
     vars(stand).update(broken)
     steps = walk(stand.start())
     assert failed(steps) == ["redirect"]
-    assert (symptom in steps["redirect"].detail, steps["redirect"].mend) == (
+    assert (symptom in steps["redirect"].detail, steps["redirect"].fix) == (
         True,
         "configure-apache",
     )
@@ -456,7 +456,7 @@ def test_plain_http_must_lead_to_the_same_path_with_tls(stand, broken, symptom):
 
 def test_a_wrong_password_is_said_and_the_foreign_origin_is_still_tried(stand):
     steps = walk(stand.start(), password="wrong")
-    assert (steps["login"].detail, steps["login"].mend) == (
+    assert (steps["login"].detail, steps["login"].fix) == (
         "the password is not accepted",
         "configure-jupyter",
     )
@@ -476,14 +476,14 @@ def test_a_jupyter_that_lets_everyone_in_is_noticed_even_without_a_password(stan
     site = stand.start()
     for password in (PASSWORD, None):
         step = walk(site, password)["login"]
-        assert (step.detail, step.mend) == (
+        assert (step.detail, step.fix) == (
             "anyone may use Jupyter without a password",
             "configure-jupyter",
         )
 
 
 @pytest.mark.parametrize(
-    ("software", "asked", "status", "symptom", "mend"),
+    ("software", "asked", "status", "symptom", "fix"),
     [
         (
             "Apache",
@@ -558,25 +558,25 @@ def test_a_jupyter_that_lets_everyone_in_is_noticed_even_without_a_password(stan
     ],
 )
 def test_each_wrong_answer_to_a_login_has_its_own_symptom(
-    stand, software, asked, status, symptom, mend
+    stand, software, asked, status, symptom, fix
 ):
     stand.software, stand.status = software, {asked: status}
     step = walk(stand.start())["login"]
-    assert (symptom in step.detail, step.mend) == (True, mend), step.detail
+    assert (symptom in step.detail, step.fix) == (True, fix), step.detail
 
 
 @pytest.mark.parametrize(
-    ("cookie", "mend"), [("xsrf", "configure-apache"), ("login", "configure-jupyter")]
+    ("cookie", "fix"), [("xsrf", "configure-apache"), ("login", "configure-jupyter")]
 )
 def test_a_cookie_without_secure_fails_the_login_but_keeps_nobody_from_the_kernel(
-    stand, cookie, mend
+    stand, cookie, fix
 ):
     setattr(stand, f"{cookie}_cookie", "; Path=/jupyter")
     steps = walk(stand.start())
     assert failed(steps) == ["login"]
-    assert (f"{cookie} cookie lacks Secure" in steps["login"].detail, steps["login"].mend) == (
+    assert (f"{cookie} cookie lacks Secure" in steps["login"].detail, steps["login"].fix) == (
         True,
-        mend,
+        fix,
     )
 
 
@@ -586,23 +586,23 @@ def test_websockets_that_do_not_pass_are_apaches_fault_and_nothing_is_left_runni
     assert failed(steps) == ["kernel", "terminal"]
     for name in ("kernel", "terminal"):
         assert steps[name].detail == "websockets do not pass through Apache (HTTP 400)"
-        assert steps[name].mend == "configure-apache"
+        assert steps[name].fix == "configure-apache"
     assert ("DELETE", "/jupyter/api/kernels/one") in stand.requests
     assert stand.running == set()
 
 
 @pytest.mark.parametrize(
-    ("status", "symptom", "mend"),
+    ("status", "symptom", "fix"),
     [
         (403, "does Apache pass the Host header on?", "configure-apache"),
         (404, "it died while it started", "configure-jupyter"),
     ],
 )
-def test_each_wrong_answer_to_a_websocket_has_its_own_symptom(stand, status, symptom, mend):
+def test_each_wrong_answer_to_a_websocket_has_its_own_symptom(stand, status, symptom, fix):
     stand.status["UPGRADE /jupyter/api/kernels/one/channels"] = status
     steps = walk(stand.start())
     assert failed(steps) == ["kernel"]
-    assert (symptom in steps["kernel"].detail, steps["kernel"].mend) == (True, mend)
+    assert (symptom in steps["kernel"].detail, steps["kernel"].fix) == (True, fix)
 
 
 def test_a_kernel_that_takes_long_to_start_is_waited_for(stand, monkeypatch):
@@ -618,7 +618,7 @@ def test_a_kernel_that_never_starts_is_jupyters_fault(stand, monkeypatch):
     stand.slow = 1000
     steps = walk(stand.start())
     assert failed(steps) == ["kernel"]
-    assert (steps["kernel"].detail, steps["kernel"].mend) == (
+    assert (steps["kernel"].detail, steps["kernel"].fix) == (
         "it does not come up in 0.15 s",
         "configure-jupyter",
     )
@@ -627,7 +627,7 @@ def test_a_kernel_that_never_starts_is_jupyters_fault(stand, monkeypatch):
 def test_a_jupyter_that_dies_with_its_first_kernel_is_not_blamed_on_the_websockets(stand):
     stand.crashes = True
     step = walk(stand.start())["kernel"]
-    assert (step.detail, step.mend) == (
+    assert (step.detail, step.fix) == (
         "Apache runs but Jupyter does not answer (HTTP 503)",
         "configure-jupyter",
     )
@@ -638,7 +638,7 @@ def test_a_kernel_and_a_terminal_that_stay_silent_are_given_up_and_ended(stand, 
     stand.silent = True
     steps = walk(stand.start())
     assert failed(steps) == ["kernel", "terminal"]
-    assert (steps["kernel"].detail, steps["kernel"].mend) == (
+    assert (steps["kernel"].detail, steps["kernel"].fix) == (
         "the kernel stays silent for 0.1 s",
         "configure-jupyter",
     )
@@ -652,7 +652,7 @@ def test_a_site_that_serves_pages_of_other_sites_is_noticed(stand):
     assert (
         steps["foreign origin"].detail == "a page of another site may read and open websockets here"
     )
-    assert steps["foreign origin"].mend == "configure-apache"
+    assert steps["foreign origin"].fix == "configure-apache"
 
 
 def test_a_foreign_origin_is_noticed_without_a_password_too(stand):

@@ -67,7 +67,7 @@ class Step:
     name: str
     ok: bool
     detail: str
-    mend: str = ""
+    fix: str = ""
     seconds: float = 0.0
 
 
@@ -95,7 +95,7 @@ def visit(site: Site, password: Secret | None) -> Iterator[Step]:
     for name, needs in NEEDS.items():
         if without.get(name):
             continue
-        began, ok, mend = time.monotonic(), False, ""
+        began, ok, fix = time.monotonic(), False, ""
         missing = next((need for need in needs if need not in browser.found), None)
         try:
             _demand(missing != "session" or password is not None, NO_PASSWORD)
@@ -103,19 +103,19 @@ def visit(site: Site, password: Secret | None) -> Iterator[Step]:
             detail = getattr(browser, name.replace(" ", "_"))()
             ok = True
         except _Symptom as symptom:
-            detail, mend = symptom.args
+            detail, fix = symptom.args
         except Exception as error:  # a server may answer anything at all
-            detail, mend = _words(error), APACHE if name == "redirect" else JUPYTER
-        yield Step(name, ok, detail, mend, round(time.monotonic() - began, 3))
+            detail, fix = _words(error), APACHE if name == "redirect" else JUPYTER
+        yield Step(name, ok, detail, fix, round(time.monotonic() - began, 3))
 
 
 class _Symptom(Exception):
     """What is wrong, in two texts: the symptom, and the task that mends it or nothing."""
 
 
-def _demand(holds, symptom, mend=""):
+def _demand(holds, symptom, fix=""):
     if not holds:
-        raise _Symptom(symptom, mend)
+        raise _Symptom(symptom, fix)
 
 
 class _AsIs(request.HTTPErrorProcessor):
@@ -352,11 +352,11 @@ class _Browser:
             "post": post.status not in REFUSED,
             "open websockets": opened,
         }
-        mend = JUPYTER if "Access-Control-Allow-Origin" in read.headers else APACHE
+        fix = JUPYTER if "Access-Control-Allow-Origin" in read.headers else APACHE
         _demand(
             not any(may.values()),
             f"a page of another site may {' and '.join(filter(may.get, may))} here",
-            mend,
+            fix,
         )
         _demand(
             bare.status in REFUSED,

@@ -250,7 +250,7 @@ def status(installed, serving, renewal, hosts):
         "served",
         f"on port {' and '.join(same)}"
         if same
-        else "nowhere; mend it with: configure-apache or configure-jupyter",
+        else "nowhere; fix it with: configure-apache or configure-jupyter",
     )
     following = re.search("^next (.+)", renewal, re.M)
     if not by_certbot:
@@ -262,4 +262,4 @@ def status(installed, serving, renewal, hosts):
         failed = "" if "last success" in renewal else "; the last run failed: journalctl -u certbot"
         yield "renewal", f"certbot looks next on {following[1]}{failed}"
     else:
-        yield "renewal", "certbot's timer does not run; mend it with: issue-cert"
+        yield "renewal", "certbot's timer does not run; fix it with: issue-cert"

@@ -117,7 +117,7 @@ def status(c):
     if seen["ActiveState"] != "active" or not answers.ok:
         why = answers.err.strip()
         raise Exit(
-            "\n".join(filter(None, [why, f"{c.original_host}  mend it with: start, or see logs"])),
+            "\n".join(filter(None, [why, f"{c.original_host}  fix it with: start, or see logs"])),
             1,
         )
 

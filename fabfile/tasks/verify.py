@@ -48,13 +48,13 @@ def verify(c, domain=None, json=None, ask_password=False):
     report, steps = Report(c.original_host), []
     for step in proof(c, s, given):
         steps.append(asdict(step))
-        mend = f"; mend it with: {step.mend}" if step.mend and not step.ok else ""
+        fix = f"; fix it with: {step.fix}" if step.fix and not step.ok else ""
         report.add(
             "verify",
             step.name,
             OK if step.ok else FAILED,
             step.seconds,
-            detail=f"{step.detail}{mend}",
+            detail=f"{step.detail}{fix}",
         )
     if json:
         _verified[c.original_host] = {
@@ -121,13 +121,13 @@ def proof(c, s, secret):
         yield Step("server", False, str(error))
         return
     seconds = time.monotonic() - started
-    for answer, (name, mend) in zip(active, services.items(), strict=True):
+    for answer, (name, fix) in zip(active, services.items(), strict=True):
         if not answer.ok:
             yield Step(
                 "server",
                 False,
                 f"{name}.service is {answer.out.strip() or 'not there'}",
-                mend,
+                fix,
                 seconds,
             )
             break
@@ -139,14 +139,14 @@ def proof(c, s, secret):
     site = Site(names(c, s)[0], base_url(s) or "/", installed.out if installed.ok else "", *ports)
     up = active[-1].ok and listens.ok
     for step in visit_by_tunnel(c, s, secret) if access == "tunnel" else visit(site, secret):
-        if step.name == "reachable" and step.mend and access != "tunnel" and up:
+        if step.name == "reachable" and step.fix and access != "tunnel" and up:
             # Somebody listens there, so what refuses us from here is a firewall.
-            step = replace(step, mend="firewall")
-        elif step.mend == "harden-ssh" and not up:
-            step = replace(step, mend="configure-jupyter")
-        elif access != "apache" and step.mend in (APACHE, "install-apache"):
+            step = replace(step, fix="firewall")
+        elif step.fix == "harden-ssh" and not up:
+            step = replace(step, fix="configure-jupyter")
+        elif access != "apache" and step.fix in (APACHE, "install-apache"):
             step = replace(
-                step, mend="issue-cert" if step.name == "certificate" else "configure-jupyter"
+                step, fix="issue-cert" if step.name == "certificate" else "configure-jupyter"
             )
         yield step
 

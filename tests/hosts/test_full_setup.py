@@ -499,13 +499,13 @@ def test_verify_names_the_task_that_mends_it(server, verify, fab, full_setup, fa
     how, task = FAULTS[fault]
     server.ssh(f"set -e\n{how}")
     status, steps, out = verify(server)
-    first = next((step for step in steps if not step["ok"]), {"mend": task})
-    fab(server, first["mend"], env={"JUPYTER_PASSWORD": PASSWORD})
+    first = next((step for step in steps if not step["ok"]), {"fix": task})
+    fab(server, first["fix"], env={"JUPYTER_PASSWORD": PASSWORD})
     after, _, text = verify(server)
     server.ssh("systemctl reload apache2")
     assert full_setup(server).is_calm
-    assert (status, first["mend"]) == (1, task or first["mend"]), out
-    assert re.search(rf"  failed +{first['name']}: .+; mend it with: {first['mend']}\b", out)
+    assert (status, first["fix"]) == (1, task or first["fix"]), out
+    assert re.search(rf"  failed +{first['name']}: .+; fix it with: {first['fix']}\b", out)
     assert after == 0, text
 
 

@@ -139,7 +139,7 @@ def test_by_hand(hidden, fab):
     stopped = by_hand("status", check=False)
     assert stopped.returncode == 1
     assert "state     inactive" in stopped.stdout
-    assert "mend it with: start" in stopped.stderr
+    assert "fix it with: start" in stopped.stderr
     assert hidden.ssh("systemctl is-enabled jupyter").stdout == "enabled\n"
     assert by_hand("start").stdout.endswith("jupyter.service runs, and answers\n")
     started = hidden.ssh("systemctl show -P MainPID jupyter").stdout

@@ -48,14 +48,14 @@ def test_verify_goes_through_a_tunnel_and_names_the_task_that_mends_it(hidden, f
     status, steps, out = verify()
     assert (status, steps[:2]) == (1, [("ok", "server"), ("failed", "reachable")])
     assert "nobody answers at the end of the tunnel: " in out
-    assert "mend it with: harden-ssh" in out
+    assert "fix it with: harden-ssh" in out
     hidden.ssh(f"rm {drop_in}; systemctl reload ssh; systemctl stop jupyter")
     status, steps, out = verify()
     assert (status, {word for word, _ in steps}) == (
         1,
         {"failed"},
     )
-    assert "mend it with: configure-jupyter" in out
+    assert "fix it with: configure-jupyter" in out
 
 
 def test_a_tunnel_ends_with_the_terminal_and_opens_no_browser_where_told(hidden, tunnel, tmp_path):
