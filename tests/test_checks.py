@@ -257,11 +257,11 @@ def test_an_own_certificate_may_name_the_host_in_another_way(own, names, host):
         (["192.0.2.2"], {}, "not for 192.0.2.2"),
         (["a.example"], {"names": []}, "not for a.example"),
         (["a.example"], {"days": -1}, "expired on"),
-        (["a.example"], {"age": -1}, "is valid from"),
-        (["a.example"], {"key": ec.generate_private_key(ec.SECP256R1())}, "is not the key of"),
+        (["a.example"], {"age": -1}, "is not valid before"),
+        (["a.example"], {"key": ec.generate_private_key(ec.SECP256R1())}, "does not match"),
         (["a.example"], {"passphrase": b"hush"}, "without a passphrase"),
-        (["a.example"], {"certificate": b"hello"}, "no certificate in PEM"),
-        (["a.example"], {"certificate": b"\xff"}, "is not PEM"),
+        (["a.example"], {"certificate": b"hello"}, "contains no PEM certificate"),
+        (["a.example"], {"certificate": b"\xff"}, "is not a PEM file"),
     ],
 )
 def test_an_own_certificate_that_will_not_do_is_refused(own, hosts, options, said):

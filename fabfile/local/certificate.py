@@ -1,64 +1,92 @@
-"""TODO."""
+"""The operator's own certificate and key (`tls.issuer: own`), checked before they are uploaded."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 
-def own_pair(s, hosts):
-    """Return the operator's certificate (with its chain) and key, as PEM.
+def own_pair(s: Any, hosts: Iterable[str]) -> tuple[str, str]:
+    """Read and check the certificate and key that the settings name.
 
-    Raises ValueError where a file cannot be read, the two do not belong together, the certificate has expired or is not valid
-    yet, or it does not name each of *hosts*.
+    Args:
+        s: The settings; `tls.certificate` and `tls.key` name PEM files on this machine.
+        hosts: The names and addresses that the certificate must cover.
+
+    Returns:
+        The certificate with its chain, and the key, both as PEM.
+
+    Raises:
+        ValueError: A file cannot be read, the key does not match the certificate, the certificate
+            is expired or not valid yet, or it does not cover each of *hosts*.
     """
+    chain = _read("tls.certificate", s.tls.certificate)
+    key = _read("tls.key", s.tls.key)
+    certificate = _parsed(s, chain, key)
+    _check_dates(s.tls.certificate, certificate)
+    _check_names(s.tls.certificate, certificate, hosts)
+    return chain, key
+
+
+def _read(setting: str, path: str) -> str:
+    if not path:
+        raise ValueError(
+            f"{setting}: with tls.issuer own, this must name a PEM file on your machine"
+        )
+    try:
+        return Path(path).expanduser().read_text(encoding="ascii")
+    except UnicodeDecodeError:
+        raise ValueError(f"{setting}: {path}: this is not a PEM file") from None
+    except OSError as error:
+        raise ValueError(f"{setting}: {path}: {error.strerror}") from None
+
+
+def _parsed(s: Any, chain: str, key: str) -> Certificate:
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    texts = {}
-    for setting, path in (("tls.certificate", s.tls.certificate), ("tls.key", s.tls.key)):
-        if not path:
-            raise ValueError(
-                f"{setting}: with tls.issuer own, this must name a PEM file on your machine"
-            )
-        try:
-            texts[setting] = Path(path).expanduser().read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"{setting}: {path}: {getattr(error, 'strerror', None) or 'is not PEM'}"
-            ) from None
     try:
-        certificate = x509.load_pem_x509_certificate(texts["tls.certificate"].encode())
+        certificate = x509.load_pem_x509_certificate(chain.encode())
     except ValueError:
         raise ValueError(
-            f"tls.certificate: {s.tls.certificate} holds no certificate in PEM"
+            f"tls.certificate: {s.tls.certificate} contains no PEM certificate"
         ) from None
     try:
-        key = load_pem_private_key(texts["tls.key"].encode(), password=None)
+        private = load_pem_private_key(key.encode(), password=None)
     except (ValueError, TypeError):
         raise ValueError(
-            f"tls.key: {s.tls.key} holds no private key in PEM without a passphrase"
+            f"tls.key: {s.tls.key} contains no PEM private key without a passphrase"
         ) from None
-    if key.public_key() != certificate.public_key():
-        raise ValueError(f"tls.key: {s.tls.key} is not the key of {s.tls.certificate}")
+    if private.public_key() != certificate.public_key():
+        raise ValueError(f"tls.key: {s.tls.key} does not match {s.tls.certificate}")
+    return certificate
+
+
+def _check_dates(path: str, certificate: Certificate) -> None:
     now = datetime.now(timezone.utc)
-    if certificate.not_valid_before_utc > now:
-        raise ValueError(
-            f"tls.certificate: {s.tls.certificate} is valid from {certificate.not_valid_before_utc:%Y-%m-%d} on"
-        )
-    if certificate.not_valid_after_utc <= now:
-        raise ValueError(
-            f"tls.certificate: {s.tls.certificate} expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
-        )
-    named = names_of(certificate)
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if start > now:
+        raise ValueError(f"tls.certificate: {path} is not valid before {start:%Y-%m-%d}")
+    if end <= now:
+        raise ValueError(f"tls.certificate: {path} expired on {end:%Y-%m-%d}")
+
+
+def _check_names(path: str, certificate: Certificate, hosts: Iterable[str]) -> None:
+    covered = names_of(certificate)
     for host in hosts:
-        if host not in named and f"*.{host.partition('.')[2]}" not in named:
-            raise ValueError(
-                f"tls.certificate: {s.tls.certificate} is for {', '.join(sorted(named))}, and not for {host}"
-            )
-    return texts["tls.certificate"], texts["tls.key"]
+        wildcard = f"*.{host.partition('.')[2]}"
+        if host not in covered and wildcard not in covered:
+            shown = ", ".join(sorted(covered)) or "no name at all"
+            raise ValueError(f"tls.certificate: {path} is for {shown}, not for {host}")
 
 
-def names_of(certificate):
-    """Return the DNS names and addresses that *certificate* is for."""
+def names_of(certificate: Certificate) -> set[str]:
+    """Return the DNS names, in lower case, and the IP addresses that *certificate* covers."""
     from cryptography import x509
 
     try:

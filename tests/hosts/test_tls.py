@@ -97,9 +97,9 @@ def test_a_certificate_of_ones_own_is_looked_at_before_anything_is_replaced(
 ):
     before, name = site.served(), site.name
     wrong = {
-        "is not the key of": bring(tmp_path, name, key=ec.generate_private_key(ec.SECP256R1())),
+        "does not match": bring(tmp_path, name, key=ec.generate_private_key(ec.SECP256R1())),
         "expired on": bring(tmp_path, name, days=-1),
-        f"is for other.example.test, and not for {name}": bring(tmp_path, "other.example.test"),
+        f"is for other.example.test, not for {name}": bring(tmp_path, "other.example.test"),
     }
     for says, (settings, _) in wrong.items():
         done = fab(site.host, "issue-cert", env=site.env(**settings), check=False)
