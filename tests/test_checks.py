@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from fabfile.kit.resources import check
+from fabfile.kit.resources.check import ok
 from fabfile.local.certificate import own_pair
 from fabfile.settings import schema
 from fabfile.tasks import preflight as checks
-from fabfile.tasks.jupyter import overriding, writable
+from fabfile.tasks.jupyter import no_overrides, outermost
 from fabfile.tasks.users import public_keys
 
 GIB = 1 << 20
@@ -27,33 +28,33 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIC59LAOpUHriZez1tTVohaUzk6ICnSQTlJlyZ
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_supported_machines_are_fine(machine):
-    assert checks.architecture(f"{machine}\n") == ("", "")
+    assert checks.architecture(f"{machine}\n") == ok()
 
 
 @pytest.mark.parametrize("machine", ["armv7l", "i686", "riscv64", ""])
 def test_other_machines_are_refused_by_name(machine):
-    problem, _ = checks.architecture(f"{machine}\n")
+    problem = checks.architecture(f"{machine}\n").problem
     assert problem.startswith(machine)
     assert "x86_64, aarch64" in problem
 
 
 @pytest.mark.parametrize("system", ["debian 12", "debian 13", "ubuntu 22.04", "ubuntu 24.04"])
 def test_supported_systems_are_fine(system):
-    assert checks.distribution(f"{system}\n/run/systemd/system\n") == ("", "")
+    assert checks.distribution(f"{system}\n/run/systemd/system\n") == ok()
 
 
 @pytest.mark.parametrize(
     "system", ["debian 11", "ubuntu 20.04", "fedora 43", "debian", "arch ", "", "raspbian 12"]
 )
 def test_other_systems_are_refused_by_name(system):
-    problem, _ = checks.distribution(f"{system}\n/run/systemd/system\n")
+    problem = checks.distribution(f"{system}\n/run/systemd/system\n").problem
     assert (system.strip() or "unknown") in problem
     assert "debian 12" in problem
     assert "ubuntu 24.04" in problem
 
 
 def test_a_system_without_systemd_is_refused():
-    assert "systemd" in checks.distribution("debian 12\n")[0]
+    assert "systemd" in checks.distribution("debian 12\n").problem
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_a_system_without_systemd_is_refused():
 )
 def test_memory_and_swap_count_together(total, swap, problem, warning):
     judged = checks.memory(f"MemTotal: {total:>15} kB\nSwapTotal: {swap:>15} kB\n")
-    assert (bool(judged[0]), bool(judged[1])) == (problem, warning)
+    assert (bool(judged.problem), bool(judged.warning)) == (problem, warning)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_memory_and_swap_count_together(total, swap, problem, warning):
 )
 def test_room_on_the_disk_is_what_is_available(free, problem, warning):
     judged = checks.disk(f"/dev/vda1  {20 * GIB}  {10 * GIB}  {free}  50% /\n")
-    assert (bool(judged[0]), bool(judged[1])) == (problem, warning)
+    assert (bool(judged.problem), bool(judged.warning)) == (problem, warning)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_room_on_the_disk_is_what_is_available(free, problem, warning):
     [(0, ""), (200, ""), (-200, ""), (3600, "60 minutes ahead"), (-7200, "120 minutes behind")],
 )
 def test_a_clock_may_be_off_by_a_little(ahead, said):
-    problem, _ = check.clock(f"{time.time() + ahead:.0f}\n")
+    problem = check.clock(f"{time.time() + ahead:.0f}\n").problem
     assert (said in problem) if said else (problem == "")
 
 
@@ -100,16 +101,16 @@ def test_a_clock_may_be_off_by_a_little(ahead, said):
     ],
 )
 def test_a_port_may_be_taken_by_its_own_service_only(output, said):
-    problem, _ = checks.port_judge(443, "apache2")(output)
+    problem = checks.port_judge(443, "apache2")(output).problem
     assert (said in problem) if said else (problem == "")
 
 
 def test_another_apt_is_told_and_waited_for():
-    assert checks.apt("", 300) == ("", "")
-    problem, warning = checks.apt("812 unattended-upgr /var/lib/dpkg/lock-frontend\n", 300)
-    assert problem == ""
-    assert "unattended-upgr (process 812)" in warning
-    assert "300 s" in warning
+    assert checks.apt("", 300) == ok()
+    verdict = checks.apt("812 unattended-upgr /var/lib/dpkg/lock-frontend\n", 300)
+    assert verdict.problem == ""
+    assert "unattended-upgr (process 812)" in verdict.warning
+    assert "300 s" in verdict.warning
 
 
 # -- Jupyter's other configuration
@@ -120,7 +121,7 @@ def test_another_apt_is_told_and_waited_for():
     ["", "{}", '{"ServerApp": {"jpserver_extensions": {"jupyterlab": true}}}', " \n"],
 )
 def test_a_list_of_extensions_overrides_nothing(text):
-    assert overriding(f"{text}\0jupyter_server_config.json\0") == ("", "")
+    assert no_overrides(f"{text}\0jupyter_server_config.json\0") == ok()
 
 
 @pytest.mark.parametrize(
@@ -128,15 +129,15 @@ def test_a_list_of_extensions_overrides_nothing(text):
     [
         ('{"ServerApp": {"port": 1, "jpserver_extensions": {}}}', "ServerApp.port"),
         ('{"IdentityProvider": {"hashed_password": "x"}}', "IdentityProvider.hashed_password"),
-        ("not json", "no JSON"),
-        ("[1]", "no JSON"),
-        ('{"ServerApp": 1}', "no JSON"),
+        ("not json", "not a JSON object"),
+        ("[1]", "not a JSON object"),
+        ('{"ServerApp": 1}', "not a JSON object"),
     ],
 )
 def test_what_would_win_over_our_settings_is_named(text, said):
-    problem, _ = overriding(
+    problem = no_overrides(
         f"\0jupyter_server_config.json\0{text}\0jupyter_server_config.d/x.json\0"
-    )
+    ).problem
     assert said in problem
     assert "jupyter_server_config.d/x.json" in problem
 
@@ -151,7 +152,7 @@ def test_what_would_win_over_our_settings_is_named(text, said):
     ],
 )
 def test_a_folder_inside_another_is_not_named_again(folders, kept):
-    assert writable(*folders) == kept
+    assert outermost(*folders) == kept
 
 
 # -- keys

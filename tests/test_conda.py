@@ -14,6 +14,7 @@ from fabfile import install_anaconda, remove_anaconda
 from fabfile.kit.errors import RemoteError
 from fabfile.kit.quote import Shell
 from fabfile.kit.resources import Download, DownloadBegun, Source
+from fabfile.kit.resources.check import ok
 from fabfile.kit.resources.download import size
 from fabfile.kit.resources.upload import fetched
 from fabfile.resources import Agreement, Terms
@@ -22,7 +23,7 @@ from fabfile.resources.conda_packages import specification
 from fabfile.resources.installers import DISTRIBUTIONS, MACHINES, sources
 from fabfile.resources.pip import fits
 from fabfile.settings import schema
-from fabfile.tasks.python import channels
+from fabfile.tasks.python import no_anaconda_channels
 
 SUM = "ab" * 32
 
@@ -177,8 +178,8 @@ def test_a_dry_run_warns_of_terms_and_asks_nobody(monkeypatch):
 
 
 def test_a_condarc_that_brings_terms_is_reported():
-    assert channels("") == ("", "")
-    assert "/a, /b brings Anaconda's channels" in channels("/a\n/b\n")[1]
+    assert no_anaconda_channels("") == ok()
+    assert "come from /a, /b;" in no_anaconda_channels("/a\n/b\n").warning
 
 
 # -- removal
@@ -190,7 +191,7 @@ def test_removal_asks_and_takes_no_for_an_answer(monkeypatch):
     with pytest.raises(Exit, match="Nothing was changed"):
         plan(task=remove_anaconda)
     assert plan(task=remove_anaconda, yes=True)["CondaRemoved"].path == "/home/jupyter/anaconda3"
-    with pytest.raises(ValueError, match="is no conda"):
+    with pytest.raises(ValueError, match="not a venv"):
         plan("python.distribution=venv", task=remove_anaconda, yes=True)
 
 

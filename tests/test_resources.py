@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from fabfile.kit.resources.base import CANNOT_KNOW
+from fabfile.kit.resources.check import Verdict
 from fabfile.kit.secret import Secret
 from tests.samples import load, resources, samples
 
@@ -249,7 +250,7 @@ def test_a_service_is_checked_before_it_is_reloaded_or_restarted():
 
 @pytest.mark.parametrize(("problem", "refused"), [("too small", "too small"), ("", None)])
 def test_a_check_refuses_what_its_judge_finds_and_warns_of_the_rest(problem, refused):
-    check = resources.Check("memory", "free", lambda output: (problem, f"only {output}"))
+    check = resources.Check("memory", "free", lambda output: Verdict(problem, f"only {output}"))
     actual = check.parse("1 MiB")
     assert check.conflict(actual) == refused
     assert actual["warning"] == "only 1 MiB"

@@ -182,27 +182,28 @@ def test_sshd_may_forward_to_each_jupyter_whichever_settings_are_used():
     assert found == {f"PermitOpen {to}"}
 
 
-FINE = (
-    "debian bookworm\nroom 9000000\nsuite bookworm http://a/\nsuite bookworm-security http://b/\n"
-)
+FINE = "system debian bookworm\nfree 9000000\nsuite bookworm http://a/\nsuite bookworm-security http://b/\n"
 
 
 @pytest.mark.parametrize(
     ("output", "why"),
     [
         (FINE, ""),
-        ("debian trixie\nheld curl\nroom 1\nsuite stable http://c/\n", ""),  # nowhere to go
+        ("system debian trixie\nheld curl\nfree 1\nsuite stable http://c/\n", ""),  # nowhere to go
         (f"{FINE}held curl\nheld tree\n", "held: curl tree"),
         (f"{FINE}half-installed tree\n", "dpkg --configure -a"),
-        (f"{FINE}suite stable http://c/\n", "not of bookworm: stable http://c/"),
-        ("debian bookworm\nroom 100000\n", "97 MiB free"),
-        (f"{FINE}reboot due\n", ""),
-        ("ubuntu noble\nroom 9000000\nsuite stable http://c/\n", ""),  # which it takes out itself
-        ("ubuntu noble\nroom 9000000\nreboot due\n", "system-update --reboot"),
-        ("ubuntu noble\nroom 9000000\nheld curl\n", "held: curl"),
+        (f"{FINE}suite stable http://c/\n", "not part of bookworm: stable http://c/"),
+        ("system debian bookworm\nfree 100000\n", "97 MiB free"),
+        (f"{FINE}reboot required\n", ""),
+        (
+            "system ubuntu noble\nfree 9000000\nsuite stable http://c/\n",
+            "",
+        ),  # which it takes out itself
+        ("system ubuntu noble\nfree 9000000\nreboot required\n", "system-update --reboot"),
+        ("system ubuntu noble\nfree 9000000\nheld curl\n", "held: curl"),
     ],
 )
 def test_what_stands_in_the_way_of_a_new_release_is_named(output, why):
-    problem, _ = ready_for_release(output)
+    problem = ready_for_release(output).problem
     assert why in problem
     assert bool(problem) == bool(why)

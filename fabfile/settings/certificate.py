@@ -5,6 +5,7 @@ from functools import cache
 from ..kit.plan import Section
 from ..kit.quote import sh
 from ..kit.resources import Check, Directory, File, Handler, Package
+from ..kit.resources.check import fail, ok
 from ..local.certificate import own_pair
 from ..resources import CertificateCopy, SelfSigned
 from .derived import apache, login_user, names
@@ -79,10 +80,10 @@ def key_judge(user):
     def judge(output):
         other = output.strip()
         if other in ("", "UNKNOWN", user):
-            return "", ""
-        return (
-            f"it is {other}'s Jupyter's; for several on one server: jupyter.access apache, or tunnel, for all of them",
-            "",
+            return ok()
+        return fail(
+            f"it belongs to {other}'s Jupyter; only one Jupyter of a server can have direct access,"
+            " so use jupyter.access apache or tunnel for all of them"
         )
 
     return judge

@@ -1,9 +1,11 @@
-"""Apache in front of Jupyter."""
+"""Serve Jupyter with Apache."""
 
 import re
+from functools import cache
 
-from ..kit.quote import sh
+from ..kit.quote import script
 from ..kit.resources import Check, Directory, File, Package
+from ..kit.resources.check import fail, ok
 from ..resources import ApacheConf, ApacheInclude, ApacheModule, ApacheSite, ServedCertificate
 from ..resources.apache import CONFIGTEST
 from ..settings import setup
@@ -13,20 +15,21 @@ from ..settings.templates import render
 from .preflight import ports_are_free
 
 PARTS = "/etc/apache2/remote-jupyter"  # one file for each Jupyter of the server
-
-
-SITE, TLS = (
-    "/etc/apache2/sites-available/jupyter.conf",
-    "/etc/apache2/conf-available/zz-remote-jupyter-tls.conf",
-)
-
-
+SITE = "/etc/apache2/sites-available/jupyter.conf"
+TLS = "/etc/apache2/conf-available/zz-remote-jupyter-tls.conf"
 ACME_SITE = "/etc/apache2/sites-available/remote-jupyter-acme.conf"
+
+# Prints the path and the file of each other Jupyter.
+OTHER_PATHS = r"""
+for part in "$folder"/*.inc; do
+    [ "$part" = "$own" ] || sed -n "s#^ProxyPass \([^ ]*\) .*#\1 $part#p" "$part" 2>/dev/null
+done; :
+"""
 
 
 @setup()
 def install_apache(c, s):
-    """Run Apache."""
+    """Install and start Apache."""
     yield from ports_are_free(s)
     yield Package("apache2", lock_timeout=s.apt.lock_timeout)
     yield apache
@@ -34,7 +37,7 @@ def install_apache(c, s):
 
 @setup(modules="apache.modules")
 def enable_apache_modules(c, s):
-    """Enable the modules that the site needs."""
+    """Enable the Apache modules that Jupyter's site needs."""
     yield Package("apache2", lock_timeout=s.apt.lock_timeout)
     for module in s.apache.modules:
         yield ApacheModule(module, notify=apache.reload)
@@ -48,43 +51,57 @@ def enable_apache_modules(c, s):
     name="jupyter.name",
 )
 def configure_apache(c, s):
-    """Serve Jupyter with TLS and websockets.
+    """Serve Jupyter through Apache with TLS.
 
-    It is below its path, and plain HTTP leads there.
+    Plain HTTP redirects to HTTPS.
     """
-    mine = names(c, s)
-    part = render(
+    part = f"{PARTS}/{s.jupyter.name}.inc"
+    question = script(OTHER_PATHS, folder=PARTS, own=part)
+    yield Check(f"path {base_url(s) or '/'}", question, path_judge(base_url(s)))
+    yield from enable_apache_modules.body(c, s)
+    yield Directory(PARTS)
+    yield File(part, jupyter_part(c, s), check=CONFIGTEST, notify=apache.reload)
+    if s.apache.site:
+        yield ApacheInclude(s.apache.site, f"{PARTS}/*.inc", notify=apache.reload)
+    else:
+        yield from own_site(c, s)
+
+
+def own_site(c, s):
+    """Yield the virtual hosts of our own, with their certificate."""
+    yield from pair(c, s)
+    yield File(TLS, render("apache-tls.conf.j2"), notify=apache.reload)
+    yield ApacheConf("zz-remote-jupyter-tls", notify=apache.reload)
+    site = render(
+        "apache-site.conf.j2",
+        names=names(c, s),
+        hosts=hosts_pattern(names(c, s)),
+        parts=f"{PARTS}/*.inc",
+        certificate=CERTIFICATE,
+        key=KEY,
+        profile=s.tls.profile,
+    )
+    yield File(SITE, site, check=CONFIGTEST, notify=apache.reload)
+    yield ApacheSite("jupyter", notify=apache.reload)
+    yield ServedCertificate(names(c, s)[0], CERTIFICATE)
+
+
+def jupyter_part(c, s):
+    """Return the part of a virtual host that leads to this Jupyter."""
+    return render(
         "apache-jupyter.inc.j2",
         name=s.jupyter.name,
         base=base_url(s),
         port=s.jupyter.port,
-        hosts=hosts_pattern(mine) if s.apache.site else "",
+        hosts=hosts_pattern(names(c, s)) if s.apache.site else "",
     )
-    yield Check(
-        f"path {base_url(s) or '/'}",
-        sh(OTHER_PATHS, PARTS, f"{PARTS}/{s.jupyter.name}.inc"),
-        path_judge(base_url(s)),
-    )
-    yield from enable_apache_modules.body(c, s)
-    yield Directory(PARTS)
-    yield File(f"{PARTS}/{s.jupyter.name}.inc", part, check=CONFIGTEST, notify=apache.reload)
-    if s.apache.site:
-        yield ApacheInclude(s.apache.site, f"{PARTS}/*.inc", notify=apache.reload)
-        return
-    yield from pair(c, s)
-    yield File(TLS, render("apache-tls.conf.j2"), notify=apache.reload)
-    yield ApacheConf("zz-remote-jupyter-tls", notify=apache.reload)
-    own = {"names": mine, "hosts": hosts_pattern(mine), "parts": f"{PARTS}/*.inc"}
-    site = render(
-        "apache-site.conf.j2", **own, certificate=CERTIFICATE, key=KEY, profile=s.tls.profile
-    )
-    yield File(SITE, site, check=CONFIGTEST, notify=apache.reload)
-    yield ApacheSite("jupyter", notify=apache.reload)
-    yield ServedCertificate(mine[0], CERTIFICATE)
 
 
 def answer_challenges(c, s):
-    """Yield what makes port 80 answer an ACME server: the site, or with `direct` access one for this alone."""
+    """Yield what lets port 80 answer an ACME server.
+
+    That is the site, or with `direct` access a site for this alone.
+    """
     if s.jupyter.access == "apache":
         yield from configure_apache.body(c, s)
         return
@@ -96,29 +113,24 @@ def answer_challenges(c, s):
 
 
 def hosts_pattern(hosts):
-    """Return a regular expression for the Host headers that mean one of *hosts*."""
+    """Return a regular expression for the Host headers that name one of *hosts*."""
     return "|".join(re.escape(f"[{host}]" if ":" in host else host) for host in hosts)
 
 
-OTHER_PATHS = """
-    for f in {}/*.inc; do [ "$f" = {} ] || sed -n "s#^ProxyPass \\([^ ]*\\) .*#\\1 $f#p" "$f" 2>/dev/null; done; :
-"""
-
-
+@cache
 def path_judge(base):
-    """Return a judge of the other Jupyters' paths: none may lie below *base*, nor the other way round."""
+    """Return a judge of the other Jupyters' paths; none may contain *base* or lie below it."""
 
     def judge(output):
         for line in output.splitlines():
             other, _, file = line.partition(" ")
-            if f"{base}/".startswith(f"{other.rstrip('/')}/") or f"{other.rstrip('/')}/".startswith(
-                f"{base}/"
-            ):
+            paths = f"{base}/", f"{other.rstrip('/')}/"
+            if paths[0].startswith(paths[1]) or paths[1].startswith(paths[0]):
                 name = file.rpartition("/")[2].removesuffix(".inc")
-                return (
-                    f"the Jupyter {name} has {other}; give this one a path beside it: jupyter.base_url",
-                    "",
+                return fail(
+                    f"the Jupyter {name} already has the path {other}; choose a jupyter.base_url"
+                    " that does not overlap with it"
                 )
-        return "", ""
+        return ok()
 
     return judge

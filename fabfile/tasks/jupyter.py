@@ -1,9 +1,11 @@
-"""Jupyter itself: its configuration and its service."""
+"""Configure Jupyter and its service."""
 
 import json
+from functools import cache
 
-from ..kit.quote import sh
+from ..kit.quote import script
 from ..kit.resources import Check, Directory, File, MovedAside, Package, Withdrawn
+from ..kit.resources.check import fail, ok
 from ..resources import PasswordFile
 from ..resources.jupyter import LoadedSettings
 from ..resources.tls import is_address
@@ -14,6 +16,21 @@ from ..settings.templates import render
 from .python import install_anaconda
 
 CONFIG_FILE = "jupyter_server_config.py"
+
+# A service whose user was removed has no owner.
+SERVICE_OWNER = """
+owner=$(sed -n 's/^User=//p' "$unit" 2>/dev/null)
+[ -z "$owner" ] || ! getent passwd "$owner" >/dev/null || echo "$owner"
+"""
+
+# If two files set a key, Jupyter takes the value of the JSON file.
+JSON_FILES = r"""
+cd "$folder" 2>/dev/null || exit 0
+for file in jupyter_server_config.json jupyter_server_config.d/*.json; do
+    [ -f "$file" ] && cat "$file"
+    printf '\000%s\000' "$file"
+done
+"""
 
 
 _generated = {}  # by host: the passwords that were generated in this process, so that verify can log in after full-setup
@@ -32,72 +49,34 @@ def generated_here(c):
     notebook_dir="jupyter.notebook_dir",
     domain="tls.domains",
     help={
-        "ask_password": "Ask for Jupyter's password here, instead of JUPYTER_PASSWORD or a generated one."
+        "ask_password": "Prompt for Jupyter's password instead of using JUPYTER_PASSWORD"
+        " or a generated one."
     },
 )
 def configure_jupyter(c, s, ask_password=False):
-    """Run Jupyter as a service, behind a password."""
-    user, config = s.user.name, f"{home(s)}/.jupyter"
-    hash_file = f"{config}/password-hash"
+    """Run Jupyter as a service, protected by a password."""
+    user, config, name = s.user.name, f"{home(s)}/.jupyter", s.jupyter.name
+    unit = f"/etc/systemd/system/{name}.service"
     service = jupyter_service(s)
-    met_as = () if s.jupyter.access == "tunnel" else names(c, s)
-    session = f"/usr/local/lib/remote-jupyter-{s.jupyter.name}.sh"
-    values = {
-        "user": user,
-        "prefix": prefix(s),
-        "notebook_dir": notebook_dir(s),
-        "interface": s.jupyter.interface,
-        "port": s.jupyter.port,
-        "base_url": f"{base_url(s)}/",
-        "hash_file": hash_file,
-        "config": config,
-        "names": ["localhost", *met_as],
-        "by_address": any(map(is_address, met_as)),
-        "behind_proxy": s.jupyter.access == "apache",
-        "tls": FOR_JUPYTER if s.jupyter.access == "direct" else "",
-        "writable": writable(
-            home(s), notebook_dir(s), prefix(s), *["/tmp"] * (s.jupyter.runner == "tmux")
-        ),
-        "name": s.jupyter.name,
-        "session": session if s.jupyter.runner == "tmux" else "",
-        "sudo": s.jupyter.sudo,
-        "devices": s.jupyter.devices,
-        "memory": s.jupyter.memory,
-    }
     yield from install_anaconda.body(c, s)
     if s.jupyter.access == "direct":
-        if s.tls.profile == "modern":
-            raise ValueError(
-                "tls.profile: modern is for Apache; Jupyter itself (jupyter.access direct) speaks TLS 1.2 too"
-            )
-        yield from pair(c, s)
-    if s.jupyter.runner == "tmux":
-        yield Package("tmux", lock_timeout=s.apt.lock_timeout)
-        yield File(
-            session, render("tmux-session.sh.j2", name=s.jupyter.name), notify=service.restart
-        )
-    else:
-        yield Withdrawn(session)
-    unit = f"/etc/systemd/system/{s.jupyter.name}.service"
-    yield Check(f"owner of {s.jupyter.name}.service", sh(OWNER, unit), owner_judge(user))
-    yield Check("other configuration", sh(OTHERS, config), overriding)
+        yield from own_tls(c, s)
+    yield from tmux_session(s, service)
+    question = script(SERVICE_OWNER, unit=unit)
+    yield Check(f"owner of {name}.service", question, owner_judge(user))
+    yield Check("other configuration", script(JSON_FILES, folder=config), no_overrides)
     yield Directory(config, user, mode="0700")
     yield Directory(notebook_dir(s), user, mode="", adopt=False)
-    for suffix in ("py", "json"):
-        yield MovedAside(
-            f"{config}/jupyter_notebook_config.{suffix}",
-            f"{config}/classic.{suffix}",
-            user,
-            notify=service.restart,
-        )
+    yield from classic_configuration(config, user, service)
     yield PasswordFile(
-        hash_file,
+        f"{config}/password-hash",
         user,
         web_password(ask_password),
         "argon2:",
         "password of Jupyter",
         told=generated_here(c),
     )
+    values = template_values(c, s)
     content = render("jupyter_server_config.py.j2", **values)
     yield File(f"{config}/{CONFIG_FILE}", content, user, mode="0600", notify=service.restart)
     yield File(unit, render("jupyter.service.j2", **values), notify=service.restart)
@@ -105,106 +84,163 @@ def configure_jupyter(c, s, ask_password=False):
     yield LoadedSettings(service, home(s), json.dumps(to_load(s), sort_keys=True))
 
 
+def own_tls(c, s):
+    """Yield the certificate with which Jupyter itself speaks TLS.
+
+    Raises:
+        ValueError: the TLS profile is one that Jupyter cannot have.
+    """
+    if s.tls.profile == "modern":
+        raise ValueError(
+            "tls.profile: modern needs Apache; with jupyter.access direct, Jupyter also accepts"
+            " TLS 1.2, so use intermediate"
+        )
+    yield from pair(c, s)
+
+
+def tmux_session(s, service):
+    """Yield tmux and the script that starts Jupyter in it, or the absence of that script."""
+    if s.jupyter.runner != "tmux":
+        yield Withdrawn(session_script(s))
+        return
+    yield Package("tmux", lock_timeout=s.apt.lock_timeout)
+    content = render("tmux-session.sh.j2", name=s.jupyter.name)
+    yield File(session_script(s), content, notify=service.restart)
+
+
+def session_script(s):
+    """Return the path of the script that starts Jupyter in tmux."""
+    return f"/usr/local/lib/remote-jupyter-{s.jupyter.name}.sh"
+
+
+def classic_configuration(config, user, service):
+    """Yield that the classic notebook's configuration, which Jupyter would read too, is renamed."""
+    for suffix in ("py", "json"):
+        path = f"{config}/jupyter_notebook_config.{suffix}"
+        yield MovedAside(path, f"{config}/classic.{suffix}", user, notify=service.restart)
+
+
+def template_values(c, s):
+    """Return the values of the templates of Jupyter's configuration and service."""
+    host_names = () if s.jupyter.access == "tunnel" else names(c, s)
+    tmux = s.jupyter.runner == "tmux"
+    config = f"{home(s)}/.jupyter"
+    return {
+        "user": s.user.name,
+        "prefix": prefix(s),
+        "notebook_dir": notebook_dir(s),
+        "interface": s.jupyter.interface,
+        "port": s.jupyter.port,
+        "base_url": f"{base_url(s)}/",
+        "hash_file": f"{config}/password-hash",
+        "config": config,
+        "names": ["localhost", *host_names],
+        "by_address": any(map(is_address, host_names)),
+        "behind_proxy": s.jupyter.access == "apache",
+        "tls": FOR_JUPYTER if s.jupyter.access == "direct" else "",
+        "writable": outermost(home(s), notebook_dir(s), prefix(s), *["/tmp"] * tmux),
+        "name": s.jupyter.name,
+        "session": session_script(s) if tmux else "",
+        "sudo": s.jupyter.sudo,
+        "devices": s.jupyter.devices,
+        "memory": s.jupyter.memory,
+    }
+
+
 @setup(
     user="user.name",
     name="jupyter.name",
-    help={"no_prompt": "Take JUPYTER_PASSWORD, and do not ask for it."},
+    help={"no_prompt": "Use JUPYTER_PASSWORD instead of prompting."},
 )
 def set_password(c, s, no_prompt=False):
-    """Change Jupyter's password; kernels go on.
+    """Change Jupyter's password; kernels keep running.
 
-    It holds at once, and everybody has to log in again.
+    It takes effect at once, and everyone has to log in again.
     """
     password = web_password(not no_prompt)
     if not password:
-        raise ValueError("JUPYTER_PASSWORD: is not set; set it, or let yourself be asked")
+        raise ValueError("JUPYTER_PASSWORD: not set; set it, or leave out --no-prompt")
     config = f"{home(s)}/.jupyter"
-    yield Check(
-        "Jupyter's configuration",
-        sh("grep -sc {} {}; :", "class PasswordOfFile", f"{config}/{CONFIG_FILE}"),
-        takes_up,
+    question = script(
+        'grep -sc "class PasswordOfFile" "$config"; :', config=f"{config}/{CONFIG_FILE}"
     )
+    yield Check("Jupyter's configuration", question, is_configured)
     yield PasswordFile(
         f"{config}/password-hash", s.user.name, password, "argon2:", "password of Jupyter"
     )
 
 
-def takes_up(output):
-    """Judge whether the server takes up a new password by itself, as it does with the configuration that we write."""
+def is_configured(output):
+    """Judge whether Jupyter has our configuration, which reads the password at each login."""
     if output.strip() in ("", "0"):
-        return (
-            "there is none of ours, so that no new password would be taken up; run configure-jupyter, which sets it too",
-            "",
+        return fail(
+            "Jupyter's configuration was not written by configure-jupyter, so Jupyter would ignore"
+            " a new password; run configure-jupyter, which sets the password too"
         )
-    return "", ""
+    return ok()
 
 
-# Of a service whose user is gone, nobody is the owner.
-OWNER = """
-    owner=$(sed -n 's/^User=//p' {} 2>/dev/null)
-    [ -z "$owner" ] || ! getent passwd "$owner" >/dev/null || echo "$owner"
-"""
-
-
+@cache
 def owner_judge(user):
-    """Return a judge of whose service it is: one of another user's is not to be taken over."""
+    """Return a judge of whose service it is; another user's must not be replaced."""
 
     def judge(output):
         other = output.strip()
         if other in ("", user):
-            return "", ""
-        own = f"jupyter.name=jupyter-{user}, and its own jupyter.port and jupyter.base_url"
-        return f"it is {other}'s; a second Jupyter on this server needs {own}", ""
+            return ok()
+        return fail(
+            f"the service belongs to {other}; a second Jupyter on this server needs"
+            f" jupyter.name=jupyter-{user}, and its own jupyter.port and jupyter.base_url"
+        )
 
     return judge
 
 
 def web_password(ask):
-    """Return the password that the operator gives for Jupyter, or None; raises ValueError where it would never let in."""
+    """Return Jupyter's password as the operator gives it, or None.
+
+    Raises:
+        ValueError: no one could log in with this password.
+    """
     given = password("JUPYTER_PASSWORD", ask)
     if given and given.reveal() != given.reveal().strip():
         raise ValueError(
-            "JUPYTER_PASSWORD: begins or ends with a space, which Jupyter's login form drops"
+            "JUPYTER_PASSWORD: begins or ends with a space, which Jupyter's login form drops;"
+            " choose another password"
         )
     return given
 
 
-# Of two values for one key, Jupyter takes the one of the JSON file.
-OTHERS = """
-    cd {} 2>/dev/null || exit 0
-    for f in jupyter_server_config.json jupyter_server_config.d/*.json; do
-        [ -f "$f" ] && cat "$f"
-        printf '\\000%s\\000' "$f"
-    done
-"""
-
-
-def overriding(output):
-    """Return what is wrong with Jupyter's JSON configuration: that it holds more than a list of extensions."""
+def no_overrides(output):
+    """Judge Jupyter's JSON files; they may hold nothing but a list of extensions."""
     parts = output.split("\0")
     for text, name in zip(parts[::2], parts[1::2], strict=False):
-        try:
-            tree = json.loads(text) if text.strip() else {}
-            keys = [
-                f"{group}.{key}"
-                for group, values in tree.items()
-                for key in values
-                if key != "jpserver_extensions"
-            ]
-        except (ValueError, AttributeError, TypeError):
-            keys = ["what is no JSON"]
-        if keys:
-            return (
-                f"~/.jupyter/{name} holds {', '.join(keys)}, which would win over our settings; move it away",
-                "",
+        if keys := overriding_keys(text):
+            return fail(
+                f"~/.jupyter/{name} holds {', '.join(keys)}, which would override our settings;"
+                " move it away"
             )
-    return "", ""
+    return ok()
 
 
-def writable(*folders):
+def overriding_keys(text):
+    """Return the keys in the JSON *text* that would override our settings."""
+    try:
+        tree = json.loads(text) if text.strip() else {}
+        return [
+            f"{group}.{key}"
+            for group, values in tree.items()
+            for key in values
+            if key != "jpserver_extensions"
+        ]
+    except (ValueError, AttributeError, TypeError):
+        return ["something that is not a JSON object of settings"]
+
+
+def outermost(*folders):
     """Return those of *folders* that are not inside another one."""
     return [
-        one
-        for one in dict.fromkeys(folders)
-        if not any(one.startswith(f"{other}/") for other in folders)
+        folder
+        for folder in dict.fromkeys(folders)
+        if not any(folder.startswith(f"{other}/") for other in folders)
     ]

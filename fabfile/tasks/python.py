@@ -1,9 +1,10 @@
-"""Python, with JupyterLab and the classic notebook: Anaconda, Miniconda, Miniforge, or the system's own."""
+"""Install Python and JupyterLab by Anaconda, Miniconda, Miniforge or the system's venv."""
 
 from typing import Any
 
-from ..kit.quote import sh
+from ..kit.quote import script
 from ..kit.resources import Check, Download, DownloadBegun, Package, Upload
+from ..kit.resources.check import ok, warn
 from ..kit.task import confirm
 from ..resources import (
     Agreement,
@@ -23,6 +24,21 @@ from ..resources.installers import DISTRIBUTIONS, sources
 from ..settings import setup
 from ..settings.derived import home, jupyter_service, login_user, prefix
 
+ADVICE = (
+    "set python.accept_terms: true (--accept-terms),"
+    " or use Miniforge, which has none (--distribution miniforge)"
+)
+
+# Prints each of conda's configuration files that names Anaconda's channels.
+ANACONDA_CHANNELS = r"""
+cd "$home" 2>/dev/null || exit 0
+for file in .condarc .conda/.condarc .config/conda/.condarc \
+        /etc/conda/.condarc /etc/conda/condarc.d/*; do
+    grep -Eqs -e "^ *- *[\"']?defaults\\b" -e '^channels: *\[.*\bdefaults\b' \
+        -e '^[^#]*repo\.anaconda\.com' "$file" && realpath "$file"
+done; :
+"""
+
 
 @setup(
     user="user.name",
@@ -35,25 +51,36 @@ from ..settings.derived import home, jupyter_service, login_user, prefix
     update="python.update",
 )
 def install_anaconda(c, s):
-    """Give that user a Python with Jupyter in it.
+    """Install Python and JupyterLab.
 
     Anaconda, Miniconda, Miniforge or a venv, with JupyterLab and the classic notebook.
     """
-    path, user = prefix(s), s.user.name
-    # A server that runs already would go on with what it has loaded.
-    restart = jupyter_service(s).restart
     if s.python.distribution == "venv":
-        yield Package("python3-venv", lock_timeout=s.apt.lock_timeout)
-        yield login_user(s)
-        yield Venv(path, user)
-        yield PipPackages(path, user, s.python.packages, notify=restart)
-        if s.python.update:
-            yield PipUpdates(path, user, ("pip", "setuptools"))
-        return
-    distribution = DISTRIBUTIONS[s.python.distribution]
+        yield from venv(s)
+    else:
+        yield from conda(c, s)
+
+
+def venv(s):
+    """Yield a virtual environment of the system's Python, and its packages."""
+    path, user = prefix(s), s.user.name
+    yield Package("python3-venv", lock_timeout=s.apt.lock_timeout)
+    yield login_user(s)
+    yield Venv(path, user)
+    yield PipPackages(path, user, s.python.packages, notify=jupyter_service(s).restart)
+    if s.python.update:
+        yield PipUpdates(path, user, ("pip", "setuptools"))
+
+
+def conda(c, s):
+    """Yield conda from its installer, and its packages."""
+    distribution, path, user = DISTRIBUTIONS[s.python.distribution], prefix(s), s.user.name
+    # A running Jupyter keeps using the modules that it has loaded.
+    restart = jupyter_service(s).restart
     yield from begin_download(c, s)
     if distribution.title == "Miniforge":
-        yield Check("channels", sh(CHANNELS, home(s)), channels)
+        question = script(ANACONDA_CHANNELS, home=home(s))
+        yield Check("channels", question, no_anaconda_channels)
     yield curl(s)
     yield login_user(s)
     name, files = installer(s)
@@ -61,42 +88,26 @@ def install_anaconda(c, s):
         yield Upload(name, files, is_complete(path), connection=c)
     else:
         yield Download(name, files, is_complete(path))
-    # Of a file that somebody else made, only its own header tells what it needs.
-    needs: dict[str, Any] = {
-        "disk": distribution.disk,
-        "memory": distribution.memory,
-        "glibc": distribution.glibc,
-    }
-    yield CondaPrefix(path, user, name, files, **({} if s.python.url else needs), notify=restart)
-    # A server that cannot reach the installer can ask nobody for the channels' terms either.
+    yield CondaPrefix(path, user, name, files, **requirements(s), notify=restart)
+    # A server that cannot download the installer cannot ask for the channels' terms either.
     if distribution.channels and not s.python.upload:
         yield ChannelTerms(path, user, distribution.channels, agreement(c, s))
     if s.python.update:
-        yield CondaUpdates(
-            path,
-            user,
-            ("conda", "pip", "setuptools"),
-            agreement(c, s) if distribution.terms else None,
-        )
+        terms = agreement(c, s) if distribution.terms else None
+        yield CondaUpdates(path, user, ("conda", "pip", "setuptools"), terms)
     yield CondaPackages(path, user, s.python.packages, notify=restart)
     yield CondaInit(path, user)
 
 
 def begin_download(c, s):
-    """Yield what makes the server download the installer by itself while other things are done, once its terms are accepted."""
+    """Yield a download of the installer in the background, once its terms are accepted."""
     if s.python.distribution == "venv":
         return
     distribution, path = DISTRIBUTIONS[s.python.distribution], prefix(s)
     name, files = installer(s)
     if distribution.terms:
-        yield Terms(
-            name,
-            distribution.terms,
-            agreement(c, s),
-            is_complete(path),
-            ADVICE,
-            foretells=c.config.run.dry,
-        )
+        terms, dry = agreement(c, s), c.config.run.dry
+        yield Terms(name, distribution.terms, terms, is_complete(path), ADVICE, foretells=dry)
     if not s.python.upload:
         yield DownloadBegun(name, files, is_complete(path), curl(s))
 
@@ -107,39 +118,44 @@ def curl(s):
 
 
 def installer(s):
-    """Return the name of the installer that the settings mean, and where it is for each machine; raises ValueError."""
+    """Return the installer's name and its file for each architecture.
+
+    Raises:
+        ValueError: the settings name no known installer.
+    """
     python = s.python
     files = sources(python.distribution, python.version, python.url, python.sha256)
     return files[0].name.removesuffix(".sh").removesuffix(f"-Linux-{files[0].machine}"), files
 
 
-ADVICE = "set python.accept_terms: true (--accept-terms); or use Miniforge, which has none (--distribution miniforge)"
+def requirements(s) -> dict[str, Any]:
+    """Return the disk space, memory and glibc that the distribution needs.
+
+    A file from elsewhere may need less or more; only its own header says what.
+    """
+    if s.python.url:
+        return {}
+    known = DISTRIBUTIONS[s.python.distribution]
+    return {"disk": known.disk, "memory": known.memory, "glibc": known.glibc}
 
 
 def agreement(c, s):
-    """Return the operator's yes to the terms of the distribution, which may still have to be asked for."""
+    """Return the operator's answer to the distribution's terms; it may still have to be asked."""
     known = DISTRIBUTIONS[s.python.distribution]
-    question = f"{known.title} and its channels are free under conditions only: {known.terms}. Do you accept these terms?"
+    question = (
+        f"{known.title} and its channels are free under certain conditions only: {known.terms}."
+        " Do you accept these terms?"
+    )
     return Agreement(question, s.python.accept_terms, asks=not c.config.run.dry)
 
 
-CHANNELS = """
-    cd {} 2>/dev/null || exit 0
-    for file in .condarc .conda/.condarc .config/conda/.condarc /etc/conda/.condarc /etc/conda/condarc.d/*; do
-        grep -Eqs "^ *- *[\\"']?defaults\\b|^channels: *\\[.*\\bdefaults\\b|^[^#]*repo\\.anaconda\\.com" "$file" &&
-            realpath "$file"
-    done; :
-"""
-
-
-def channels(output):
-    """Judge conda's own settings: under Miniforge, none should bring Anaconda's channels, which have terms."""
+def no_anaconda_channels(output):
+    """Judge conda's configuration; with Miniforge it should not add Anaconda's channels."""
     files = ", ".join(output.split("\n")[:-1])
-    return (
-        "",
-        f"{files} brings Anaconda's channels, and with these their terms; take defaults out of it"
-        if files
-        else "",
+    if not files:
+        return ok()
+    return warn(
+        f"Anaconda's channels, whose terms then apply, come from {files}; remove defaults there"
     )
 
 
@@ -147,15 +163,18 @@ def channels(output):
     user="user.name",
     distribution="python.distribution",
     prefix="python.prefix",
-    help={"yes": "Remove without asking."},
+    help={"yes": "Do not ask for confirmation."},
 )
 def remove_anaconda(c, s, yes=False):
-    """Remove the conda that install-anaconda made.
+    """Remove the conda that install-anaconda installed.
 
-    Its packages and environments, and what it left in the shell, go with it.
+    Its packages, its environments and its lines in the shell's start-up files are removed too.
     """
     if s.python.distribution == "venv":
-        raise ValueError("python.distribution: venv is no conda; remove its folder yourself")
+        raise ValueError(
+            f"python.distribution: remove-anaconda removes a conda, not a venv; remove {prefix(s)}"
+            " yourself"
+        )
     removed = CondaRemoved(prefix(s), s.user.name, s.jupyter.name)
-    confirm(c, f"Remove {removed.path} from {c.host}, with all that is in it", yes)
+    confirm(c, f"Remove {removed.path} and everything in it from {c.host}", yes)
     yield removed

@@ -1,7 +1,8 @@
-"""sshd."""
+"""Harden sshd."""
 
-from ..kit.quote import sh
+from ..kit.quote import script
 from ..kit.resources import Check, Package
+from ..kit.resources.check import fail, ok
 from ..kit.rollback import Rollback
 from ..resources import SshdSettings
 from ..resources.sshd import BACK, OPENED, RELOAD, KnownHostKey, _DropIn, _InForce
@@ -11,9 +12,8 @@ from .users import proof
 
 DROP_IN = "/etc/ssh/sshd_config.d/00-remote-jupyter.conf"
 
-
-# Patterns as sshd_config has them; ssh-audit fails each, or warns of it. curve25519 stays: on Debian 12 it is all that paramiko
-# and sshd have in common then.
+# Patterns as sshd_config has them; ssh-audit fails each, or warns of it. curve25519 stays: on
+# Debian 12 paramiko and sshd then have no other key exchange in common.
 WEAK = {
     "kexalgorithms": "ecdh-sha2-*,diffie-hellman-*",
     "ciphers": "*-cbc,arcfour*,rijndael*",
@@ -22,77 +22,99 @@ WEAK = {
 }
 
 
-# What sshd has not read yet would come into force with our change, and not be put back with it. Its pid file is as old as
-# its last reading.
-UNREAD = sh(
-    """
-    cd /etc/ssh && [ -e /run/sshd.pid ] || exit 0
-    find "$PWD/sshd_config" "$PWD"/sshd_config.d/*.conf -type f ! -path {} -cnewer /run/sshd.pid 2>/dev/null; :
-    """,
-    DROP_IN,
-)
+# sshd's pid file is as old as its last reload. What it has not read yet would take effect with our
+# change, and the rollback would not undo it.
+UNREAD_FILES = """
+cd /etc/ssh && [ -e /run/sshd.pid ] || exit 0
+find "$PWD/sshd_config" "$PWD"/sshd_config.d/*.conf -type f ! -path "$own" \
+    -cnewer /run/sshd.pid 2>/dev/null; :
+"""
 
-
-def unread(output):
-    """Judge whether sshd runs with what its files say."""
-    files = ", ".join(output.split())
-    return (
-        f"it has not read {files} yet; see that you still get in after: systemctl reload ssh"
-        if files
-        else ""
-    ), ""
+# Fails if sshd rejects its configuration, or if no account could log in and become root.
+SSHD_TEST = """
+can_become_root() {
+    if [ "$uid" = 0 ]; then [ "$root_login" != no ]
+    else [ "$uid" -ge 1000 ] && id -nG "$name" | grep -qw sudo; fi
+}
+administrators() {
+    getent passwd | while IFS=: read -r name _ uid _ _ home shell; do
+        [ -x "$shell" ] && can_become_root || continue
+        [ -n "$passwords" ] || [ -s "$home/.ssh/authorized_keys" ] || continue
+        echo "$name"
+    done
+}
+mkdir -p -m 0755 /run/sshd && sshd -t && {
+    [ -n "$(administrators)" ] || {
+        echo 'no account could log in and become root: run create-user with a key first' >&2
+        false
+    }
+}
+"""
 
 
 @setup(
     password_authentication="ssh.password_authentication", permit_root_login="ssh.permit_root_login"
 )
 def harden_ssh(c, s):
-    """Allow SSH logins by key only.
+    """Harden sshd.
 
-    sshd forwards to nothing but Jupyter, and offers no weak algorithm.
+    Allow logins by key only, no forwarding except to Jupyter, and no weak algorithms.
     """
-    root = {"prohibit-password": "without-password"}.get(
-        s.ssh.permit_root_login, s.ssh.permit_root_login
-    )
-    passwords = "yes" if s.ssh.password_authentication else "no"
     own = {"ports": (s.jupyter.port, *s.ssh.permit_open), "name": s.jupyter.name}
-    content = render("sshd.conf.j2", **vars(s.ssh), opened=OPENED, weak=WEAK)
-    rollback = Rollback("sshd", (DROP_IN,), BACK, s.ssh.rollback_timeout)
     yield Package("openssh-server", lock_timeout=s.apt.lock_timeout)
-    yield Check("what sshd has read", UNREAD, unread)
+    yield Check(
+        "configuration of the running sshd", script(UNREAD_FILES, own=DROP_IN), unread_files
+    )
     yield KnownHostKey(c)
     yield _DropIn(
-        DROP_IN, content, mode="0600", check=sane(s), notify=RELOAD, rollback=rollback, **own
-    )
-    yield SshdSettings("root", (f"permitrootlogin {root}",))
-    yield _InForce(
-        s.user.name,
-        (
-            f"passwordauthentication {passwords}",
-            "kbdinteractiveauthentication no",
-            "allowtcpforwarding local",
-            f"permitopen {OPENED}",
-        ),
-        tuple(f"{name} {patterns}" for name, patterns in WEAK.items()),
+        DROP_IN,
+        render("sshd.conf.j2", **vars(s.ssh), opened=OPENED, weak=WEAK),
+        mode="0600",
+        check=sshd_test(s),
+        notify=RELOAD,
+        rollback=Rollback("sshd", (DROP_IN,), BACK, s.ssh.rollback_timeout),
         **own,
     )
+    yield SshdSettings("root", (f"permitrootlogin {root_login(s)}",))
+    yield _InForce(s.user.name, user_settings(s), weak_algorithms(), **own)
     yield proof(c, s)
 
 
-def sane(s):
-    """Return shell text that fails where sshd refuses the drop-in, or where nobody could become root by SSH any more."""
-    return sh(
-        """
-        mkdir -p -m 0755 /run/sshd && sshd -t && {
-            getent passwd | while IFS=: read -r name _ uid _ _ home shell; do
-                [ -x "$shell" ] || continue
-                if [ "$uid" = 0 ]; then [ {} != no ] || continue
-                else [ "$uid" -ge 1000 ] && id -nG "$name" | grep -qw sudo || continue; fi
-                [ {} = True ] || [ -s "$home/.ssh/authorized_keys" ] || continue
-                echo "$name"
-            done | grep -q . || ! echo 'nobody could log in and become root any more: run create-user first, with a key' >&2
-        }
-        """,
-        s.ssh.permit_root_login,
-        s.ssh.password_authentication,
+def root_login(s):
+    """Return ``ssh.permit_root_login`` as ``sshd -T`` prints it."""
+    value = s.ssh.permit_root_login
+    return "without-password" if value == "prohibit-password" else value
+
+
+def user_settings(s):
+    """Return what ``sshd -T`` must print for the login user."""
+    passwords = "yes" if s.ssh.password_authentication else "no"
+    return (
+        f"passwordauthentication {passwords}",
+        "kbdinteractiveauthentication no",
+        "allowtcpforwarding local",
+        f"permitopen {OPENED}",
+    )
+
+
+def weak_algorithms():
+    """Return the algorithms that sshd must not offer, one text for each directive."""
+    return tuple(f"{name} {patterns}" for name, patterns in WEAK.items())
+
+
+def sshd_test(s):
+    """Return shell text that fails if sshd's configuration is invalid or locks everyone out."""
+    return script(
+        SSHD_TEST, root_login=s.ssh.permit_root_login, passwords=s.ssh.password_authentication
+    )
+
+
+def unread_files(output):
+    """Judge whether sshd runs with the configuration that its files have."""
+    files = ", ".join(output.split())
+    if not files:
+        return ok()
+    return fail(
+        f"sshd has not read {files} since it changed; run systemctl reload ssh and make sure that"
+        " you can still log in"
     )

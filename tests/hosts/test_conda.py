@@ -630,7 +630,7 @@ def test_miniforge_has_no_terms_and_a_condarc_that_brings_some_is_reported(plain
     run = install(**forge)
     assert run.status == 0
     assert run.having("warning") == {"Check channels"}
-    assert f"{HOME}/.condarc brings Anaconda's channels" in run.out
+    assert f"whose terms then apply, come from {HOME}/.condarc;" in run.out
     assert not [name for _, name in run.items if "Terms" in name]
     assert (
         plain.nsenter(f"runuser -u jupyter -- {HOME}/miniforge3/bin/conda --version").stdout

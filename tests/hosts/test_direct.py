@@ -164,7 +164,7 @@ def test_a_second_jupyter_is_refused_before_it_takes_the_first_ones_key(site, ta
         run = task(server.host, preset, **env)
         assert (run.status, run.changed) == (1, set())
         assert (
-            "Check owner of Jupyter's key: it is jupyter's Jupyter's; for several on one server: "
+            "Check owner of Jupyter's key: it belongs to jupyter's Jupyter; only one Jupyter "
             in run.text
         )
     assert server.visitor(server.installed).compute("6*7") == "42"

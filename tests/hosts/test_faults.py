@@ -190,7 +190,7 @@ def test_a_small_disk_is_found_before_it_is_full(new_host, full_setup):
     host = new_host("bookworm", disk="200M")
     with nothing_changes(host):
         run = full_setup(host)
-    assert is_one_refusal(run, host, "preflight", "Check disk", "MiB free on /", "make room")
+    assert is_one_refusal(run, host, "preflight", "Check disk", "MiB free on /", "free some space")
 
 
 # -- what is there already, and not ours

@@ -74,10 +74,7 @@ def test_somebody_elses_apt_is_waited_for_and_named_when_it_does_not_end(
     assert warned.status == 0
     assert warned.having("warning") == {"Check apt"}
     pid = host.nsenter("systemctl show -P MainPID holder").stdout.strip()
-    assert (
-        f"python3 (process {pid}) is at work with packages; it is waited for, up to 2 s"
-        in warned.out
-    )
+    assert f"python3 (process {pid}) holds apt's lock; apt waits for it up to 2 s" in warned.out
     run = task(host, "create-user", **impatient)
     holder = f"python3 (process {pid}) is still at work with packages after 2 s"
     assert is_one_failure(

@@ -231,7 +231,7 @@ def test_settings_that_the_server_did_not_load_are_found(hidden, run):
     found = run(hidden, "tunnel-setup", check=False)
     assert (found.status, found.changed) == (1, set())
     assert (
-        "jupyter_server_config.json holds ServerApp.root_dir, which would win over our settings"
+        "jupyter_server_config.json holds ServerApp.root_dir, which would override our settings"
         in found.text
     )
     hidden.ssh(f"rm {other}")

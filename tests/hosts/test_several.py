@@ -39,12 +39,12 @@ def test_two_users_have_a_jupyter_each_behind_one_apache(hidden, run):
 
     clash = run(hidden, "full-setup", check=False, settings={"user.name": "ada"})
     assert clash.status == 1
-    assert "it is jupyter's; a second Jupyter on this server needs" in clash.text
+    assert "the service belongs to jupyter; a second Jupyter on this server needs" in clash.text
     clash = run(
         hidden, "configure-apache", check=False, settings=ADA | {"jupyter.base_url": "/jupyter/ada"}
     )
     assert clash.status == 1
-    assert "the Jupyter jupyter has /jupyter" in clash.text
+    assert "the Jupyter jupyter already has the path /jupyter" in clash.text
     clash = run(hidden, "full-setup", check=False, settings=ADA | {"jupyter.port": 8888})
     assert clash.status == 1
     assert re.search(r"taken by jupyter-lab \(process \d+ of jupyter.service\)", clash.text)
@@ -75,7 +75,9 @@ def test_two_users_have_a_jupyter_each_behind_one_apache(hidden, run):
 
     leaves = run(hidden, "tunnel-setup", check=False)
     assert leaves.status == 1
-    assert "jupyter-ada would lose it; jupyter.access must be the same for all" in leaves.text
+    assert (
+        "Apache also serves jupyter-ada; give all Jupyters of this server the same" in leaves.text
+    )
     hidden.ssh("systemctl stop jupyter-ada")
     mended = run(hidden, "configure-jupyter", settings=ADA, JUPYTER_PASSWORD="ada's own")
     assert mended.changed == {"Service jupyter-ada"}

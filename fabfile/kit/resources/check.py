@@ -1,4 +1,4 @@
-"""A question whose answer decides whether to begin at all."""
+"""A condition that must hold before the first change."""
 
 import time
 from collections.abc import Callable
@@ -8,15 +8,54 @@ from .base import Resource
 
 
 @dataclass(frozen=True)
-class Check(Resource):
-    """Something that must hold before the first change; nothing here can mend it.
+class Verdict:
+    """What a judge says about a host's answer; made by `ok`, `warn` and `fail`.
 
-    *judge* takes what the shell text *question* prints and returns (problem, warning), each a text with what to do, or "".
+    Args:
+        problem: what is wrong and what would be right; the run ends before its first change.
+        warning: what the operator should know; the run continues.
+    """
+
+    problem: str = ""
+    warning: str = ""
+
+
+def ok() -> Verdict:
+    """Return the verdict that the condition holds."""
+    return Verdict()
+
+
+def warn(message: str) -> Verdict:
+    """Return the verdict that the condition holds, with a warning."""
+    return Verdict(warning=message)
+
+
+def fail(message: str) -> Verdict:
+    """Return the verdict that the condition does not hold."""
+    return Verdict(problem=message)
+
+
+@dataclass(frozen=True)
+class Check(Resource):
+    """A condition that holds; a check never changes anything.
+
+    For example::
+
+        def memory(output):
+            free = int(output)
+            return ok() if free > 512 else fail(f"{free} MiB are free; 512 MiB are needed")
+
+        yield Check("memory", "free -m | awk '/^Mem/ { print $7 }'", memory)
+
+    Args:
+        name: what is checked, for the report.
+        question: read-only shell text.
+        judge: takes what *question* prints and returns a `Verdict`.
     """
 
     name: str
     question: str
-    judge: Callable[[str], tuple[str, str]]
+    judge: Callable[[str], Verdict]
 
     read_only = True
 
@@ -24,8 +63,8 @@ class Check(Resource):
         return self.question
 
     def parse(self, output):
-        problem, warning = self.judge(output)
-        return {"problem": problem, "warning": warning}
+        verdict = self.judge(output)
+        return {"problem": verdict.problem, "warning": verdict.warning}
 
     def desired(self):
         return {"problem": ""}
@@ -34,13 +73,17 @@ class Check(Resource):
         return actual["problem"] or None
 
 
-def clock(output):
-    """Judge the clock of the host, which ``date +%s`` tells, by ours."""
+def clock(output: str) -> Verdict:
+    """Judge the host's clock by the operator's.
+
+    Args:
+        output: what ``date +%s`` printed on the host.
+    """
     ahead = int(output) - time.time()
     if abs(ahead) < 300:
-        return "", ""
-    way = "ahead of" if ahead > 0 else "behind"
-    return (
-        f"its clock is {abs(ahead) / 60:.0f} minutes {way} yours; certificates and apt would fail: timedatectl set-ntp true",
-        "",
+        return ok()
+    direction = "ahead of" if ahead > 0 else "behind"
+    return fail(
+        f"the server's clock is {abs(ahead) / 60:.0f} minutes {direction} yours, so certificates"
+        " and apt would fail; run timedatectl set-ntp true on the server"
     )
