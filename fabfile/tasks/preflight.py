@@ -45,7 +45,7 @@ done
 
 @setup()
 def preflight(c, s):
-    """Check whether the server is fit for Jupyter; change nothing."""
+    """Check the server without changing anything."""
     jupyter = f"{prefix(s)}/bin/jupyter"
     yield Check("architecture", "uname -m", architecture)
     yield Check("distribution", script(SYSTEM), distribution)
