@@ -4,6 +4,10 @@ import pytest
 
 from fabfile.kit import secret
 
+from .hosts.fixtures import PLUGINS
+
+pytest_plugins = ["tests.session", *PLUGINS]
+
 
 @pytest.fixture
 def cheap(monkeypatch):

@@ -25,7 +25,7 @@ from fabfile.kit.quote import sh
 from fabfile.tasks.presets import full_setup
 
 from . import lab
-from .acme import free_ports, wait_for
+from .fixtures.acme import free_ports, wait_for
 from .visitor import PASSWORD, Visitor
 
 FAB = Path(sys.executable).with_name("fab")

@@ -7,8 +7,6 @@ import pytest
 
 from .visitor import PASSWORD, Visitor
 
-pytest_plugins = ["tests.hosts.converged", "tests.hosts.ways"]
-
 CERTIFICATE = "/etc/remote-jupyter/tls/cert.pem"
 SITE = "/etc/apache2/sites-available/jupyter.conf"
 PART = "/etc/apache2/remote-jupyter/jupyter.inc"

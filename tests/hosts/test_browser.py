@@ -10,7 +10,6 @@ from selenium.webdriver import Keys
 from . import browser
 from .visitor import PASSWORD
 
-pytest_plugins = ["tests.hosts.converged"]
 pytestmark = pytest.mark.skipif(
     bool(browser.MISSING), reason=f"not installed: {', '.join(browser.MISSING)}"
 )

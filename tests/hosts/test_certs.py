@@ -4,25 +4,26 @@ import contextlib
 import os
 import re
 import signal
-import ssl
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from cryptography import x509
 
-pytest.register_assert_rewrite("tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults")
-from .acme import BLOCKED  # noqa: E402
-from .conftest import BIN, NUMBERS, REPOSITORY  # noqa: E402
-from .faults import Running, is_one_failure, on  # noqa: E402
-from .lab import base  # noqa: E402
-from .visitor import PASSWORD, Line, Visitor, eventually  # noqa: E402
+from .fixtures.acme import BLOCKED
+from .fixtures.faults import Running, is_one_failure, on
+from .fixtures.hosts import NUMBERS
+from .fixtures.sites import (
+    CERTIFICATE,
+    KEY,
+    LE,
+    Site,
+    as_online,
+    certificate_names,
+    is_self_signed,
+    renew_by_timer,
+)
+from .lab import base
+from .visitor import eventually
 
-pytest_plugins = ["tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults"]
-
-CERTIFICATE, KEY = "/etc/remote-jupyter/tls/cert.pem", "/etc/remote-jupyter/tls/key.pem"
-LE = "/etc/letsencrypt"
-HOOK = f"{LE}/renewal-hooks/deploy/50-remote-jupyter"
 TRIES = "/var/lib/remote-jupyter/acme-tries"
 CHALLENGE = "ChallengeProbe /var/www/html/.well-known/acme-challenge/remote-jupyter"
 SITE = "File /etc/apache2/sites-available/jupyter.conf"
@@ -30,77 +31,9 @@ SITE = "File /etc/apache2/sites-available/jupyter.conf"
 _sites = {}
 
 
-class Site:
-    """A server with a name, and what an ACME server and its DNS make of it."""
-
-    def __init__(self, host, acme, suite):
-        self.host, self.acme, self.name = host, acme, f"{suite}.example.test"
-        host.nsenter(f"echo nameserver {acme.address} >/etc/resolv.conf")
-
-    def env(self, **settings):
-        """The settings as environment."""
-        tls = {
-            "issuer": "letsencrypt",
-            "domains": self.name,
-            "acme_server": self.acme.production.url,
-            "acme_staging": self.acme.staging.url,
-            "acme_ca": str(self.acme.ca),
-        }
-        return {
-            f"FABRIC_REMOTE_JUPYTER_TLS_{name.upper()}": str(value)
-            for name, value in (tls | settings).items()
-        }
-
-    def visitor(self, certificate="", **options):
-        """Somebody who trusts the authority of the ACME server, and perhaps one certificate, and is logged in."""
-        visitor = Visitor(
-            self.host.address, certificate + self.acme.production.roots, self.name, **options
-        )
-        assert visitor.log_in(PASSWORD) == 302
-        return visitor
-
-    @property
-    def installed(self):
-        """The certificate that is installed."""
-        return self.host.nsenter(["cat", CERTIFICATE]).stdout
-
-    def served(self, port=443):
-        """The certificate that is served to new visitors."""
-        context = ssl._create_unverified_context()
-        with contextlib.closing(Line(self.name, self.host.address, port, context)) as line:
-            line.connect()
-            return x509.load_der_x509_certificate(line.sock.getpeercert(binary_form=True))
-
-    @property
-    def requests(self):
-        """How many requests both ACME servers have had."""
-        return len(self.acme.production.requests) + len(self.acme.staging.requests)
-
-
-def certificate_names(certificate):
-    """The names that a certificate is for."""
-    alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return set(alternatives.get_values_for_type(x509.DNSName))
-
-
 def certbot_said(host):
     """What the last unit that ran certbot has printed."""
     return host.nsenter("cat /run/remote-jupyter/remote-jupyter-certbot.log", check=False).stdout
-
-
-def is_self_signed(certificate):
-    """Whether nobody else has signed it."""
-    return certificate.issuer == certificate.subject
-
-
-@pytest.fixture
-def issue(task):
-    """Run issue-cert, or another task, with the settings of a site: `issue(site, "renew-cert", tries=1)`."""
-
-    def run(site, *words, **settings):
-        return task(site.host, *(words or ["issue-cert"]), **site.env(**settings))
-
-    return run
 
 
 @pytest.fixture
@@ -223,44 +156,6 @@ def test_a_name_more_is_one_more_in_the_certificate(certified, issue):
 
 
 # -- renewals
-
-TIMER = "/run/systemd/system/certbot.timer.d"
-
-
-def archived(host):
-    """The certificates that certbot has had."""
-    return host.nsenter(f"ls {LE}/archive/remote-jupyter").stdout
-
-
-def renew_by_timer(host, seconds=60, fails=False):
-    """Let certbot's own timer find that it is time, and wait until certbot has renewed, or has failed, and ended."""
-    host.nsenter(
-        f"sed -i 's/^#* *renew_before_expiry.*/renew_before_expiry = 100 days/' {LE}/renewal/remote-jupyter.conf"
-    )
-    soon = "[Timer]\nOnCalendar=\nOnActiveSec=1s\nRandomizedDelaySec=0\nAccuracySec=100ms\n"
-    began, before = host.nsenter("date '+%F %T'").stdout.strip(), archived(host)
-    host.nsenter(f"mkdir -p {TIMER}; cat >{TIMER}/soon.conf", input=soon)
-    host.nsenter("systemctl daemon-reload; systemctl restart certbot.timer")
-    log = ["journalctl", "--no-pager", "-u", "certbot.service", "--since", began, "-o", "cat"]
-    try:
-        # A run that found nothing to do is none: the timer may make up for one that it missed.
-        failed = (
-            f"journalctl -u certbot.service --since '{began}' -o cat | grep -q 'Failed with result'"
-        )
-        over = (
-            (lambda: host.nsenter(failed, check=False).returncode == 0)
-            if fails
-            else (lambda: archived(host) != before)
-        )
-        assert eventually(over, seconds), host.nsenter(log).stdout
-        ended = ["systemctl", "is-active", "certbot.service"]
-        assert eventually(
-            lambda: host.nsenter(ended, check=False).stdout in ("inactive\n", "failed\n"), seconds
-        )
-    finally:
-        # First, as the timer may make up for a missed run at once.
-        host.nsenter(f"sed -i 's/^renew_before_expiry.*/# &/' {LE}/renewal/remote-jupyter.conf")
-        host.nsenter(f"rm -r {TIMER}; systemctl daemon-reload; systemctl restart certbot.timer")
 
 
 def test_certbots_timer_renews_and_the_new_one_is_served_while_a_kernel_runs_on(certified, issue):
@@ -550,24 +445,6 @@ def test_the_status_says_what_is_there_and_when_it_is_renewed(certified, fab):
     assert rows["days left"].startswith("89, until ")
     assert rows["served"] == "on port 443"
     assert re.match(r"certbot looks next on \w+ \d{4}-", rows["renewal"])
-
-
-def as_online(site, operator, *words, **env):
-    """Run `fab` where this machine's DNS is that of the ACME server, and browsers trust its authority."""
-    for name, text in {
-        "resolv": f"nameserver {site.acme.address}\n",
-        "root": site.acme.production.roots,
-    }.items():
-        (operator.home / name).write_text(text)
-    env = operator.env(
-        **site.env(), **env, JUPYTER_PASSWORD=PASSWORD, SSL_CERT_FILE=str(operator.home / "root")
-    )
-    mount = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
-    argv = ["unshare", "--mount", "sh", "-c", mount, operator.home / "resolv"]
-    argv += [BIN / "fab", "-H", site.host.string, "-i", site.host.key, *words]
-    return subprocess.run(
-        argv, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=120
-    )
 
 
 def test_full_setup_leaves_it_as_it_is(certified, issue):

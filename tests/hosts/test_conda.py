@@ -7,14 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-pytest.register_assert_rewrite("tests.hosts.converged", "tests.hosts.faults")
-from . import installer as made  # noqa: E402
-from .conftest import NUMBERS  # noqa: E402
-from .faults import is_one_failure, is_one_refusal, nothing_changes, on, state  # noqa: E402
-from .lab import base  # noqa: E402
-from .visitor import PASSWORD, eventually  # noqa: E402
-
-pytest_plugins = ["tests.hosts.converged", "tests.hosts.faults"]
+from . import installer as made
+from .fixtures.faults import is_one_failure, is_one_refusal, nothing_changes, on, state
+from .fixtures.hosts import NUMBERS
+from .lab import base
+from .visitor import PASSWORD, eventually
 
 HOME = "/home/jupyter"
 P = f"{HOME}/anaconda3"

@@ -9,12 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-pytest.register_assert_rewrite(
-    "tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults", "tests.hosts.test_certs"
-)
-from .conftest import NUMBERS  # noqa: E402
-from .lab import base  # noqa: E402
-from .test_certs import (  # noqa: E402
+from .fixtures.hosts import NUMBERS
+from .fixtures.sites import (
     HOOK,
     LE,
     Site,
@@ -24,9 +20,8 @@ from .test_certs import (  # noqa: E402
     is_self_signed,
     renew_by_timer,
 )
-from .visitor import PASSWORD  # noqa: E402
-
-pytest_plugins = ["tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults"]
+from .lab import base
+from .visitor import PASSWORD
 
 COPY = "/etc/remote-jupyter/jupyter-tls"
 ACME_SITE = "Withdrawn /etc/apache2/sites-available/remote-jupyter-acme.conf"

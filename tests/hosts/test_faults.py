@@ -6,12 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Server
-
-pytest.register_assert_rewrite("tests.hosts.converged", "tests.hosts.faults")
-from .faults import instead_of, is_no_connection, is_one_refusal, nothing_changes, on  # noqa: E402
-
-pytest_plugins = ["tests.hosts.converged", "tests.hosts.faults"]
+from .fixtures.faults import instead_of, is_no_connection, is_one_refusal, nothing_changes, on
+from .fixtures.hosts import Server
 
 HOME = "/home/jupyter"
 APACHE = "/etc/apache2"

@@ -8,11 +8,8 @@ import time
 
 import pytest
 
-pytest.register_assert_rewrite("tests.hosts.converged", "tests.hosts.faults")
-from .faults import failures, is_one_failure, nothing_changes, on  # noqa: E402
-from .visitor import eventually  # noqa: E402
-
-pytest_plugins = ["tests.hosts.converged", "tests.hosts.faults"]
+from .fixtures.faults import failures, is_one_failure, nothing_changes, on
+from .visitor import eventually
 
 HOME = "/home/jupyter"
 JUPYTER = f"{HOME}/.jupyter"

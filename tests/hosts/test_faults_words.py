@@ -6,18 +6,12 @@ import os
 import threading
 from pathlib import Path
 
-import pytest
-
 import fabfile
 from fabfile.kit.task import SetupTask
 
-from .conftest import Server
+from .fixtures.faults import on
+from .fixtures.hosts import Server
 from .visitor import Visitor
-
-pytest.register_assert_rewrite("tests.hosts.converged", "tests.hosts.faults")
-from .faults import on  # noqa: E402
-
-pytest_plugins = ["tests.hosts.converged", "tests.hosts.faults"]
 
 HOME = "/home/jupyter"
 TRAP = """'"$(touch /tmp/pwned)`touch /tmp/pwned`${HOME};touch /tmp/pwned;\\n%s%n#&|<*>~!{a,b}"""

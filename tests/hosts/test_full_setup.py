@@ -12,11 +12,9 @@ import argon2
 import pytest
 import websocket
 
-from .conftest import Server
+from .fixtures.hosts import Server
 from .lab import base
 from .visitor import PASSWORD, Visitor, eventually
-
-pytest_plugins = ["tests.hosts.converged"]
 
 HOME = "/home/jupyter"
 SITE = "/etc/apache2/sites-available/jupyter.conf"

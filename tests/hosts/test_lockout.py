@@ -1,6 +1,5 @@
 """Nobody is locked out: what changes SSH, sudo or the firewall is undone by the server unless a new login proved it."""
 
-import os
 import re
 import signal
 import subprocess
@@ -10,77 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from .base import SUITES
-from .conftest import BIN, REPOSITORY
-from .converged import USER_PASSWORD
-from .faults import one
-
-DROP_IN = "/etc/ssh/sshd_config.d/00-remote-jupyter.conf"
-UNDO = "var/lib/remote-jupyter/undo"
-CLOSED = {"FABRIC_REMOTE_JUPYTER_SSH_PERMIT_ROOT_LOGIN": "no"}
-
-
-def setting(**values):
-    """Return the environment that sets settings: `setting(ssh__undo_after=10)`."""
-    return {
-        f"FABRIC_REMOTE_JUPYTER_{name.upper().replace('__', '_')}": str(value)
-        for name, value in values.items()
-    }
-
-
-@pytest.fixture
-def prepare(layer):
-    """Name the layer of a release: a host with its login user, and the packages that the other tasks need."""
-
-    def converge(host):
-        # Debian 13 shuts out for a while who fails to log in, as these tests do.
-        off = "echo PerSourcePenalties no >/etc/ssh/sshd_config.d/99-lab.conf; systemctl reload ssh"
-        host.ssh(f"! sshd -T | grep -q persourcep || {{ {off}; }}")
-        host.nsenter(
-            "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends ufw"
-        )
-        keys = os.environ | {"HOME": str(host.home), "USER_PASSWORD": USER_PASSWORD}
-        subprocess.run(
-            [BIN / "fab", "-H", host.string, "-i", host.key, "create-user"],
-            cwd=REPOSITORY,
-            env=keys,
-            check=True,
-        )
-
-    return lambda suite: layer(suite, "prepared", converge)
-
-
-@pytest.fixture
-def prepared(prepare, suite):
-    """The name of that layer of each release."""
-    return prepare(suite)
-
-
-@pytest.fixture
-def door(suite, lab, prepared):
-    """A host with its login user, common to all tests, which leave it as it was."""
-    return one("door", suite, lab, prepared)
-
-
-def state(host):
-    """What decides who gets in, as the host itself tells it."""
-    files = "find /etc/ssh /etc/sudoers* /etc/systemd/system /etc/ufw -not -name '*rules.*_*' -printf '%p %M %u %g %l\\n' | sort"
-    ask = "sshd -T | sort; iptables -S INPUT | grep -e -P; ufw status; cat /etc/sudoers /etc/sudoers.d/*; id jupyter"
-    return host.nsenter(f"mkdir -p /run/sshd; {files}; {ask}", check=False).stdout
-
-
-def gets_in(host, user="root"):
-    """Whether a new connection as *user* gets in."""
-    return host.ssh("true", user, check=False, timeout=30).returncode == 0
-
-
-def is_calm(host):
-    """Whether nothing is armed and no timer waits."""
-    list_them = (
-        "systemctl list-units --state=active,activating,failed --no-legend 'remote-jupyter-undo*'"
-    )
-    timers = host.nsenter(list_them).stdout.strip()
-    return not (host.root / UNDO).exists() and not timers
-
+from .fixtures.converged import USER_PASSWORD
+from .fixtures.logins import CLOSED, DROP_IN, UNDO, as_user, gets_in, is_calm, setting, state
+from .fixtures.operator import BIN, REPOSITORY
 
 # -- the way that works
 
@@ -113,11 +44,6 @@ def test_a_chain_ends_well_although_roots_login_is_closed_in_the_middle(
         [as_user(host)], "-i", host.key, *tasks, env=CLOSED | {"SUDO_PASSWORD": USER_PASSWORD}
     )
     assert "changed=0 failed=0  4 round trips" in again.stdout, again.stdout
-
-
-def as_user(host, user="jupyter"):
-    """Return *host* as *user* would name it."""
-    return type("Named", (), {"string": f"{user}@{host.address}", "key": None})
 
 
 # -- each fault

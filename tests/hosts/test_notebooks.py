@@ -6,8 +6,6 @@ import pytest
 
 from .visitor import PASSWORD, eventually
 
-pytest_plugins = ["tests.hosts.converged", "tests.hosts.ways"]
-
 THERE = "/home/jupyter/notebooks"
 
 

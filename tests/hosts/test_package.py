@@ -7,9 +7,8 @@ import subprocess
 import pytest
 
 from . import pythons
-from .conftest import BIN, NUMBERS, REPOSITORY
-
-pytest_plugins = ["tests.hosts.converged", "tests.hosts.ways"]
+from .fixtures.hosts import NUMBERS
+from .fixtures.operator import BIN, REPOSITORY
 
 FABFILE = """
 from fabric import task

@@ -7,10 +7,8 @@ import subprocess
 import pytest
 
 from .. import readme
-from .conftest import BIN, REPOSITORY
+from .fixtures.operator import BIN, REPOSITORY
 from .visitor import PASSWORD
-
-pytest_plugins = ["tests.hosts.converged"]
 
 
 @pytest.fixture

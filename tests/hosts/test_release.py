@@ -4,8 +4,6 @@ import pytest
 
 from .visitor import PASSWORD, eventually
 
-pytest_plugins = ["tests.hosts.converged", "tests.hosts.ways"]
-
 TUNNEL = {"jupyter.access": "tunnel"}
 
 

@@ -6,10 +6,8 @@ import subprocess
 
 import pytest
 
-from .conftest import BIN, REPOSITORY
+from .fixtures.operator import BIN, REPOSITORY
 from .visitor import PASSWORD, eventually
-
-pytest_plugins = ["tests.hosts.converged", "tests.hosts.ways"]
 
 UNIT = "/etc/systemd/system/jupyter.service"
 SESSION = "/usr/local/lib/remote-jupyter-jupyter.sh"

@@ -9,8 +9,6 @@ from selenium.webdriver import Keys
 from . import browser
 from .visitor import PASSWORD, Visitor, eventually
 
-pytest_plugins = ["tests.hosts.converged", "tests.hosts.ways"]
-
 ADA = {
     "user.name": "ada",
     "jupyter.name": "jupyter-ada",

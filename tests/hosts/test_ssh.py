@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from .conftest import BIN, REPOSITORY
-from .converged import USER_PASSWORD
-from .faults import one
-from .test_lockout import CLOSED, as_user, door, gets_in, is_calm, prepare, prepared, setting  # noqa: F401
+from .fixtures.converged import USER_PASSWORD
+from .fixtures.faults import one
+from .fixtures.logins import CLOSED, as_user, gets_in, is_calm, setting
+from .fixtures.operator import BIN, REPOSITORY
 
 
 @pytest.fixture
-def hard(suite, lab, prepared, fab):  # noqa: F811
+def hard(suite, lab, prepared, fab):
     """A hardened host, common to all tests, which leave it as it was."""
     host = one("hard", suite, lab, prepared)
     fab(host, "harden-ssh", "firewall", env={"USER_PASSWORD": USER_PASSWORD})
@@ -36,7 +36,7 @@ def test_nothing_fails_an_audit_and_only_the_classical_key_exchange_is_warned_of
     assert [line for line in found if "(kex) curve25519-sha256" not in line] == []
 
 
-def test_the_audit_would_find_what_debian_leaves_open(door):  # noqa: F811
+def test_the_audit_would_find_what_debian_leaves_open(door):
     audit = subprocess.run(
         [BIN / "ssh-audit", "--no-colors", "--level=warn", door.address],
         capture_output=True,
@@ -45,7 +45,7 @@ def test_the_audit_would_find_what_debian_leaves_open(door):  # noqa: F811
     assert "[fail]" in audit.stdout
 
 
-def test_who_knows_only_the_ecdsa_key_of_a_server_can_follow_it(door, fab, operator):  # noqa: F811
+def test_who_knows_only_the_ecdsa_key_of_a_server_can_follow_it(door, fab, operator):
     kind, key = door.nsenter("cat /etc/ssh/ssh_host_ecdsa_key.pub").stdout.split()[:2]
     operator.known_hosts.write_text(f"{door.address} {kind} {key}\n")
     dry = fab(door, "--dry", "harden-ssh", check=False)
@@ -100,7 +100,7 @@ def test_a_match_block_that_lets_passwords_in_is_found(hard, fab):
     assert "sshd does not take up: passwordauthentication no" in done.stdout, done.stdout
 
 
-def test_a_socket_activated_sshd_is_hardened_too(new_host, suite, prepared, fab):  # noqa: F811
+def test_a_socket_activated_sshd_is_hardened_too(new_host, suite, prepared, fab):
     host = new_host(suite, prepared)
     host.nsenter("systemctl disable -q --now ssh.service; systemctl enable -q --now ssh.socket")
     env = CLOSED | {"USER_PASSWORD": USER_PASSWORD}
@@ -119,7 +119,7 @@ def test_a_socket_activated_sshd_is_hardened_too(new_host, suite, prepared, fab)
 # -- users
 
 
-def test_a_locked_user_is_out_and_an_unlocked_one_in_again(door, fab):  # noqa: F811
+def test_a_locked_user_is_out_and_an_unlocked_one_in_again(door, fab):
     assert "changed=1" in fab(door, "lock-user").stdout
     assert not gets_in(door, "jupyter")
     assert "changed=0 failed=0  1 round trip" in fab(door, "lock-user").stdout
@@ -130,7 +130,7 @@ def test_a_locked_user_is_out_and_an_unlocked_one_in_again(door, fab):  # noqa: 
     door.ssh("sudo -S -k id", "jupyter", input=USER_PASSWORD + "\n")
 
 
-def test_sudo_asks_for_no_password_only_while_that_is_asked_for(door, fab):  # noqa: F811
+def test_sudo_asks_for_no_password_only_while_that_is_asked_for(door, fab):
     assert (
         "changed=1"
         in fab(
@@ -145,7 +145,7 @@ def test_sudo_asks_for_no_password_only_while_that_is_asked_for(door, fab):  # n
     assert is_calm(door)
 
 
-def test_a_key_is_removed_and_those_of_others_stay(door, fab, tmp_path):  # noqa: F811
+def test_a_key_is_removed_and_those_of_others_stay(door, fab, tmp_path):
     path = "/home/jupyter/.ssh/authorized_keys"
     before = door.nsenter(f"cat {path}").stdout
     subprocess.run(
@@ -166,7 +166,7 @@ def test_a_key_is_removed_and_those_of_others_stay(door, fab, tmp_path):  # noqa
     door.nsenter(f"sed -i '/^# kept/d' {path}")
 
 
-def test_keys_that_are_named_are_let_in_and_roots_beside_them_only_when_asked(door, fab, tmp_path):  # noqa: F811
+def test_keys_that_are_named_are_let_in_and_roots_beside_them_only_when_asked(door, fab, tmp_path):
     path = "/home/jupyter/.ssh/authorized_keys"
     subprocess.run(
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "new", "-C", "new"],
@@ -188,7 +188,7 @@ def test_keys_that_are_named_are_let_in_and_roots_beside_them_only_when_asked(do
         door.nsenter(f"cp -p /root/kept {path}")
 
 
-def test_a_user_is_removed_only_when_told_so_and_the_home_stays(new_host, suite, prepared, fab):  # noqa: F811
+def test_a_user_is_removed_only_when_told_so_and_the_home_stays(new_host, suite, prepared, fab):
     host = new_host(suite, prepared)
     refused = fab(host, "remove-user", check=False)
     assert refused.returncode == 2
@@ -217,7 +217,7 @@ def config(operator):
     return (operator.home / ".ssh/config").write_text
 
 
-def test_the_users_ssh_config_is_honoured(door, hard, config, operator, fab, lab):  # noqa: F811
+def test_the_users_ssh_config_is_honoured(door, hard, config, operator, fab, lab):
     # `hard` lets nobody be forwarded, so `door` is the way to it.
     door.nsenter(
         "printf 'Port 22\\nPort 2222\\n' >/etc/ssh/sshd_config.d/70-port.conf; systemctl reload ssh"
@@ -253,7 +253,7 @@ def locked_key(tmp_path, operator):
 
 
 @pytest.fixture
-def let_in(door, locked_key):  # noqa: F811
+def let_in(door, locked_key):
     """Let root in by that key."""
     plant = "cp -p /root/.ssh/authorized_keys /root/kept; cat >>/root/.ssh/authorized_keys"
     door.nsenter(plant, input=locked_key.with_suffix(".pub").read_text())
@@ -342,7 +342,7 @@ def test_a_new_key_has_the_passphrase_that_was_typed(operator):
     assert subprocess.run([*show, "open sesame"], capture_output=True).returncode == 0
 
 
-def test_a_new_key_is_copied_over_a_password_login(door, fab, operator, tmp_path):  # noqa: F811
+def test_a_new_key_is_copied_over_a_password_login(door, fab, operator, tmp_path):
     made = fab(None, "create-ssh-key", "--no-passphrase")
     assert "is made" in made.stdout
     key = operator.home / ".ssh/id_ed25519"
@@ -386,7 +386,7 @@ CERTIFICATES = {
 }
 
 
-def test_a_certified_host_is_known_exactly_when_openssh_knows_it(door, fab, operator, tmp_path):  # noqa: F811
+def test_a_certified_host_is_known_exactly_when_openssh_knows_it(door, fab, operator, tmp_path):
     for name in ("authority", "stranger"):
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True

@@ -13,15 +13,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-pytest.register_assert_rewrite(
-    "tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults", "tests.hosts.test_certs"
-)
-from .conftest import NUMBERS  # noqa: E402
-from .lab import base  # noqa: E402
-from .test_certs import CERTIFICATE, KEY, SITE, Site  # noqa: E402
-from .visitor import PASSWORD, Line, Visitor  # noqa: E402
+from .fixtures.hosts import NUMBERS
+from .fixtures.sites import CERTIFICATE, KEY, Site
+from .lab import base
+from .visitor import PASSWORD, Line, Visitor
 
-pytest_plugins = ["tests.hosts.acme", "tests.hosts.converged", "tests.hosts.faults"]
+SITE = "File /etc/apache2/sites-available/jupyter.conf"
 
 DAY = datetime.timedelta(days=1)
 THEIRS = """<VirtualHost *:443>

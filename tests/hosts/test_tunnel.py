@@ -9,10 +9,8 @@ import subprocess
 import pytest
 
 from . import lab
+from .fixtures.ways import asleep, group
 from .visitor import PASSWORD, eventually
-from .ways import asleep, group
-
-pytest_plugins = ["tests.hosts.converged", "tests.hosts.ways"]
 
 
 def test_a_visitor_uses_jupyter_through_the_tunnel_until_ctrl_c(hidden, tunnel, tmp_path):
