@@ -18,7 +18,7 @@ import fabfile
 from fabfile.kit import quote, rollback, secret, shell
 from fabfile.kit.resources.base import Resource
 from fabfile.kit.task import SetupTask
-from fabfile.local import openssh
+from fabfile.local import openssh, ssh_keys
 from fabfile.settings import schema
 
 from .samples import load, resources, samples
@@ -123,6 +123,7 @@ def gathered():
             texts.add(name.lower(), text)
     texts.add("preamble", shell.PREAMBLE)
     texts.add("askpass", openssh.ASKPASS)
+    texts.add("copy-key", ssh_keys.COPY)
     for name, sample in samples().items():
         texts.name, resource = name.replace("/", "."), load(sample)
         texts.resource(resource)

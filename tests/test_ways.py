@@ -10,8 +10,9 @@ import pytest
 from fabric import Config, Connection
 from invoke import Exit
 
-from fabfile.local.forwarding import free_port, holder, is_free, show_page
+from fabfile.local.forwarding import show_page
 from fabfile.local.openssh import passwords, ssh_config, ssh_environment, ssh_words
+from fabfile.local.ports import free_port, holder, is_free
 from fabfile.settings import schema
 from fabfile.tasks.notebooks import rsync_words
 from fabfile.tasks.sshd import harden_ssh
@@ -119,7 +120,7 @@ def test_a_port_is_free_taken_or_left_for_the_next(capsys):
         assert str(os.getpid()) in holder(port)
         assert free_port(port, "web") > port
     assert is_free(port)
-    assert f"web  port {port} here is taken by " in capsys.readouterr().out
+    assert f"web  local port {port} is in use by " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("port", [0, 65536, -1, "x", 1.5])

@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fabfile.kit.secret import Secret
-from fabfile.local import browser as web
-from fabfile.local.browser import Site, visit
+from fabfile.local import browser
+from fabfile.local.browser import Site
+from fabfile.local.visit import NO_PASSWORD, visit
 
 PASSWORD = "open sesame ü&="
 TOKEN = "2|5f3e|token"
@@ -284,7 +285,7 @@ def test_at_the_end_of_a_tunnel_plain_http_and_cookies_are_right(stand):
     stand.xsrf_cookie = stand.login_cookie = "; Path=/jupyter"
     steps = walk(stand.start_tunnel(), names=IN_A_TUNNEL)
     assert failed(steps) == [], steps
-    assert steps["reachable"].detail == "by the tunnel, Jupyter 2"
+    assert steps["reachable"].detail == "through the tunnel, Jupyter 2"
     assert ("POST", "/jupyter/api/kernels") in stand.requests
     assert stand.running == set()
 
@@ -300,9 +301,7 @@ def test_a_tunnel_that_leads_nowhere_or_to_another_program_is_said(stand):
     )  # and gets no password
     stand.stop(stand.servers.pop())
     steps = walk(site, names=IN_A_TUNNEL)
-    assert (
-        steps["reachable"].detail == "nobody answers at the end of the tunnel: connection refused"
-    )
+    assert steps["reachable"].detail == "nothing answers through the tunnel: connection refused"
     assert (steps["reachable"].fix, untried(steps)) == ("harden-ssh", IN_A_TUNNEL[1:])
 
 
@@ -346,7 +345,7 @@ def test_closed_ports_mean_that_apache_does_not_run(stand):
     site = stand.start()
     stand.stop()
     steps = walk(site)
-    assert "does Apache run?" in steps["reachable"].detail
+    assert "is Apache running?" in steps["reachable"].detail
     assert steps["reachable"].fix == "install-apache"
     assert untried(steps) == NAMES[1:]
 
@@ -427,7 +426,7 @@ def test_a_port_without_tls_is_said(stand):
 
 
 def test_a_handshake_that_hangs_is_given_up(monkeypatch, stand):
-    monkeypatch.setattr(web, "PATIENCE", 0.1)
+    monkeypatch.setattr(browser, "PATIENCE", 0.1)
     site = stand.start()
     with socket.create_server(("127.0.0.1", 0)) as mute:
         port = mute.getsockname()[1]
@@ -442,7 +441,10 @@ def test_a_handshake_that_hangs_is_given_up(monkeypatch, stand):
 
 @pytest.mark.parametrize(
     ("broken", "symptom"),
-    [({"redirect": False}, "leads nobody to https"), ({"lost_path": True}, "plain http leads to")],
+    [
+        ({"redirect": False}, "does not redirect to HTTPS"),
+        ({"lost_path": True}, "plain HTTP redirects to"),
+    ],
 )
 def test_plain_http_must_lead_to_the_same_path_with_tls(stand, broken, symptom):
     vars(stand).update(broken)
@@ -457,7 +459,7 @@ def test_plain_http_must_lead_to_the_same_path_with_tls(stand, broken, symptom):
 def test_a_wrong_password_is_said_and_the_foreign_origin_is_still_tried(stand):
     steps = walk(stand.start(), password="wrong")
     assert (steps["login"].detail, steps["login"].fix) == (
-        "the password is not accepted",
+        "Jupyter rejects the password",
         "configure-jupyter",
     )
     assert untried(steps) == ["kernel", "terminal"]
@@ -466,7 +468,7 @@ def test_a_wrong_password_is_said_and_the_foreign_origin_is_still_tried(stand):
 
 def test_without_a_password_nobody_logs_in_but_the_foreign_origin_is_tried(stand):
     steps = walk(stand.start(), password=None)
-    assert {steps[name].detail for name in ("login", "kernel", "terminal")} == {web.NO_PASSWORD}
+    assert {steps[name].detail for name in ("login", "kernel", "terminal")} == {NO_PASSWORD}
     assert failed(steps) == ["login", "kernel", "terminal"]
     assert not any(method == "POST" and path.endswith("login") for method, path in stand.requests)
 
@@ -477,7 +479,7 @@ def test_a_jupyter_that_lets_everyone_in_is_noticed_even_without_a_password(stan
     for password in (PASSWORD, None):
         step = walk(site, password)["login"]
         assert (step.detail, step.fix) == (
-            "anyone may use Jupyter without a password",
+            "anyone can use Jupyter without a password",
             "configure-jupyter",
         )
 
@@ -538,7 +540,7 @@ def test_a_jupyter_that_lets_everyone_in_is_noticed_even_without_a_password(stan
             "TornadoServer/6",
             "POST /jupyter/login",
             404,
-            "does Apache pass the Host header on?",
+            "does Apache pass on the Host header?",
             "configure-apache",
         ),
         (
@@ -552,7 +554,7 @@ def test_a_jupyter_that_lets_everyone_in_is_noticed_even_without_a_password(stan
             "TornadoServer/6",
             "GET /jupyter/api/status",
             403,
-            "the login does not last",
+            "Jupyter forgets the login",
             "configure-jupyter",
         ),
     ],
@@ -585,7 +587,7 @@ def test_websockets_that_do_not_pass_are_apaches_fault_and_nothing_is_left_runni
     steps = walk(stand.start())
     assert failed(steps) == ["kernel", "terminal"]
     for name in ("kernel", "terminal"):
-        assert steps[name].detail == "websockets do not pass through Apache (HTTP 400)"
+        assert steps[name].detail == "Apache does not pass on websockets (HTTP 400)"
         assert steps[name].fix == "configure-apache"
     assert ("DELETE", "/jupyter/api/kernels/one") in stand.requests
     assert stand.running == set()
@@ -594,8 +596,8 @@ def test_websockets_that_do_not_pass_are_apaches_fault_and_nothing_is_left_runni
 @pytest.mark.parametrize(
     ("status", "symptom", "fix"),
     [
-        (403, "does Apache pass the Host header on?", "configure-apache"),
-        (404, "it died while it started", "configure-jupyter"),
+        (403, "does Apache pass on the Host header?", "configure-apache"),
+        (404, "it died while starting", "configure-jupyter"),
     ],
 )
 def test_each_wrong_answer_to_a_websocket_has_its_own_symptom(stand, status, symptom, fix):
@@ -606,20 +608,20 @@ def test_each_wrong_answer_to_a_websocket_has_its_own_symptom(stand, status, sym
 
 
 def test_a_kernel_that_takes_long_to_start_is_waited_for(stand, monkeypatch):
-    monkeypatch.setattr(web, "PATIENCE", 0.1)
+    monkeypatch.setattr(browser, "PATIENCE", 0.1)
     stand.slow = 1
     assert failed(walk(stand.start())) == []
     assert stand.slow == 0
 
 
 def test_a_kernel_that_never_starts_is_jupyters_fault(stand, monkeypatch):
-    monkeypatch.setattr(web, "PATIENCE", 0.1)
-    monkeypatch.setattr(web, "LONG_PATIENCE", 0.15)
+    monkeypatch.setattr(browser, "PATIENCE", 0.1)
+    monkeypatch.setattr(browser, "LONG_PATIENCE", 0.15)
     stand.slow = 1000
     steps = walk(stand.start())
     assert failed(steps) == ["kernel"]
     assert (steps["kernel"].detail, steps["kernel"].fix) == (
-        "it does not come up in 0.15 s",
+        "it does not start within 0.15 s",
         "configure-jupyter",
     )
 
@@ -634,12 +636,12 @@ def test_a_jupyter_that_dies_with_its_first_kernel_is_not_blamed_on_the_websocke
 
 
 def test_a_kernel_and_a_terminal_that_stay_silent_are_given_up_and_ended(stand, monkeypatch):
-    monkeypatch.setattr(web, "LONG_PATIENCE", 0.1)
+    monkeypatch.setattr(browser, "LONG_PATIENCE", 0.1)
     stand.silent = True
     steps = walk(stand.start())
     assert failed(steps) == ["kernel", "terminal"]
     assert (steps["kernel"].detail, steps["kernel"].fix) == (
-        "the kernel stays silent for 0.1 s",
+        "the kernel does not answer within 0.1 s",
         "configure-jupyter",
     )
     assert stand.running == set()
@@ -650,14 +652,14 @@ def test_a_site_that_serves_pages_of_other_sites_is_noticed(stand):
     steps = walk(stand.start())
     assert failed(steps) == ["foreign origin"]
     assert (
-        steps["foreign origin"].detail == "a page of another site may read and open websockets here"
+        steps["foreign origin"].detail == "a page of another site can read and open websockets here"
     )
     assert steps["foreign origin"].fix == "configure-apache"
 
 
 def test_a_foreign_origin_is_noticed_without_a_password_too(stand):
     stand.origin_checked = False
-    assert "may read here" in walk(stand.start(), password=None)["foreign origin"].detail
+    assert "can read here" in walk(stand.start(), password=None)["foreign origin"].detail
 
 
 def test_a_jupyter_that_needs_no_xsrf_token_is_noticed(stand):

@@ -1,11 +1,14 @@
-"""TODO."""
+"""The operator's SSH key: which one it is, and how it gets to a server."""
+
+from __future__ import annotations
 
 import getpass
-import os
 import sys
 import threading
 from pathlib import Path
 
+import paramiko
+from fabric import Connection
 from invoke import Exit
 
 from ..kit.connect import connect
@@ -14,57 +17,90 @@ from ..kit.quote import sh
 from ..kit.resources.user import keys_in
 from ..kit.secret import Secret, given
 from ..kit.task import BAD_REQUEST
+from .openssh import key_files
 
-_here = threading.Lock()  # several hosts may ask at once for the one key of this machine
+# Hosts run side by side; they take turns at this machine's key and its terminal.
+key_lock = threading.Lock()
 
-
-# What ssh-copy-id does, for the user who logs in; the key comes by standard input.
+# What ssh-copy-id does, for the user who logs in; the key arrives on standard input.
 COPY = """
-set -e; umask 077; cd; IFS= read -r line; IFS= read -r key
-mkdir -p .ssh; [ ! -L .ssh/authorized_keys ] || { echo 'authorized_keys is a symbolic link' >&2; exit 1; }
+set -e
+umask 077
+cd
+IFS= read -r line
+IFS= read -r key
+mkdir -p .ssh
+if [ -L .ssh/authorized_keys ]; then
+    echo 'authorized_keys is a symbolic link' >&2
+    exit 1
+fi
 touch .ssh/authorized_keys
-if grep -v '^ *#' .ssh/authorized_keys | grep -qF "$key"; then echo there; exit 0; fi
-new=$(mktemp .ssh/.authorized_keys.XXXXXX); trap 'rm -f "$new"' EXIT
-{ cat .ssh/authorized_keys; [ -z "$(tail -c 1 .ssh/authorized_keys)" ] || echo; printf '%s\\n' "$line"; } >"$new"
-mv -f "$new" .ssh/authorized_keys; echo added
+if grep -v '^ *#' .ssh/authorized_keys | grep -qF "$key"; then
+    echo there
+    exit 0
+fi
+new=$(mktemp .ssh/.authorized_keys.XXXXXX)
+trap 'rm -f "$new"' EXIT
+{
+    cat .ssh/authorized_keys
+    [ -z "$(tail -c 1 .ssh/authorized_keys)" ] || echo
+    printf '%s\\n' "$line"
+} >"$new"
+mv -f "$new" .ssh/authorized_keys
+echo added
 """
 
 
-def public_key(c, key):
-    """Return the file of the public key to copy; raises Exit with status 2 where there is none."""
-    named = c.connect_kwargs.get("key_filename") or []
-    private = [named] if isinstance(named, (str, os.PathLike)) else list(named)
+def public_key(c: Connection, key: str | None) -> Path:
+    """Find the public key to copy.
+
+    Args:
+        c: The connection; the keys given by `fab -i` come before the usual ones in `~/.ssh`.
+        key: The file that the operator named, or nothing.
+
+    Raises:
+        Exit: With status 2 if no public key exists, or if the file contains something else.
+    """
     usual = [f"~/.ssh/id_{kind}" for kind in ("ed25519", "ecdsa", "rsa")]
-    for name in [key] if key else [f"{name}.pub" for name in (*private, *usual)]:
+    for name in [key] if key else [f"{private}.pub" for private in (*key_files(c), *usual)]:
         file = Path(name).expanduser()
         if not file.is_file():
             continue
         text = file.read_text(encoding="utf-8", errors="replace")
         if "PRIVATE KEY" in text or not keys_in(text):
-            raise Exit(f"{file} holds no public key; the file that ends in .pub does", BAD_REQUEST)
+            raise Exit(f"{file} is not a public key; give the file that ends in .pub", BAD_REQUEST)
         return file
-    where = f"--key {key}: there is no such file" if key else "you have no SSH key"
+    missing = f"--key {key}: no such file" if key else "you have no SSH key"
     raise Exit(
-        f"{where}; make one with create-ssh-key, or name one with --key FILE.pub", BAD_REQUEST
+        f"{missing}; make a key with create-ssh-key, or name one with --key FILE.pub", BAD_REQUEST
     )
 
 
-def let_in(c):
-    """Return the open transport of *c*: by the keys that work now, else by LOGIN_PASSWORD or its prompt. Raises Unreachable."""
+def log_in(c: Connection) -> paramiko.Transport:
+    """Open *c* with the operator's keys, or else with a password.
+
+    The password is LOGIN_PASSWORD; without it, a terminal is asked.
+
+    Returns:
+        The open transport of *c*.
+
+    Raises:
+        Unreachable: The host does not answer, or no key and no password is accepted.
+        ValueError: The file named by LOGIN_PASSWORD_FILE cannot be read.
+    """
     try:
         return connect(c)
     except Unreachable as error:
-        if "password" in c.connect_kwargs or not (
-            "may not log in" in str(error) or "no key" in str(error)
-        ):
+        refused = "may not log in" in str(error) or "no key" in str(error)
+        if "password" in c.connect_kwargs or not refused:
             raise
         password = given("LOGIN_PASSWORD")
         if not password and sys.stdin.isatty():
-            with _here:
-                password = Secret(getpass.getpass(f"password of {c.user} on {c.host}: "))
+            with key_lock:
+                password = Secret(getpass.getpass(f"Password of {c.user} on {c.host}: "))
         if not password:
             raise Unreachable(
-                f"{error}; or give the password of {c.user} in LOGIN_PASSWORD"
+                f"{error}; or set LOGIN_PASSWORD to the password of {c.user}"
             ) from None
         c.connect_kwargs = {
             "password": password.reveal(),
@@ -74,16 +110,26 @@ def let_in(c):
         return connect(c)
 
 
-def copied(transport, line):
-    """Return whether the key of *line* was ``there`` or is ``added`` for whoever logged in; raises Problem."""
+def copy_key(transport: paramiko.Transport, line: str) -> str:
+    """Add a public key to the authorized_keys of the user who is logged in.
+
+    Args:
+        transport: The open connection.
+        line: The line to add: type, key and comment.
+
+    Returns:
+        ``there`` if the key was authorized already, or ``added``.
+
+    Raises:
+        RemoteError: The key could not be written.
+    """
     [(key, _)] = keys_in(line)
     channel = transport.open_session(timeout=30)
     channel.exec_command(sh("exec /bin/sh -c {}", str(COPY)))
     channel.sendall(f"{line}\n{key}\n".encode())
     channel.shutdown_write()
-    said, wrong = channel.makefile().read().decode(), channel.makefile_stderr().read().decode()
+    out, err = channel.makefile().read().decode(), channel.makefile_stderr().read().decode()
     if channel.recv_exit_status():
-        raise RemoteError(
-            f"the key was not copied: {wrong.strip() or said.strip() or 'the login shell said nothing'}"
-        )
-    return said.split()[-1]
+        why = err.strip() or out.strip() or "the login shell ended without a message"
+        raise RemoteError(f"the key was not copied: {why}")
+    return out.split()[-1]

@@ -146,4 +146,4 @@ def open_(c, no_browser=False):
         )
     say(f"{c.original_host}  {found}")
     if not no_browser and not show_page(found):
-        say(f"{c.original_host}  there is no browser to open here; open the address yourself")
+        say(f"{c.original_host}  no browser found here; open the address yourself")

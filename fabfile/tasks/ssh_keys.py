@@ -11,7 +11,7 @@ from ..kit.errors import RemoteError
 from ..kit.report import say
 from ..kit.resources.user import keys_in
 from ..kit.task import BAD_REQUEST
-from ..local.ssh_keys import _here, copied, let_in, public_key
+from ..local.ssh_keys import copy_key, key_lock, log_in, public_key
 
 
 @task(
@@ -29,7 +29,7 @@ def create_ssh_key(c, path="~/.ssh/id_ed25519", type="ed25519", comment="", no_p
     """
     file = Path(path).expanduser()
     public = Path(f"{file}.pub")
-    with _here:
+    with key_lock:
         if public.exists() and file.exists():
             say(f"{public} is there already, and stays")
             return
@@ -78,7 +78,7 @@ def copy_ssh_key(c, key=None):
         say(f"{c.host}  {file} would be let in as {c.user}, where it is not yet")
         return
     try:
-        state = copied(let_in(c), line)
+        state = copy_key(log_in(c), line)
     except RemoteError as error:
         raise Exit(f"{c.host}  {error}", 1) from None
     except ValueError as error:

@@ -92,7 +92,7 @@ SERVED = (
 
 def proof(c, s, secret):
     """Yield each step from the installed certificate, which SSH tells, to the kernel and the terminal."""
-    from ..local.browser import APACHE, Site, Step, visit
+    from ..local.visit import APACHE, Site, Step, visit
 
     access = s.jupyter.access
     theirs = s.apache.site if access == "apache" else ""  # whose plain HTTP is none of our affair
@@ -153,7 +153,7 @@ def proof(c, s, secret):
 
 def visit_by_tunnel(c, s, secret):
     """Yield the steps of a visit at the end of a tunnel, such as the task tunnel opens."""
-    from ..local.browser import Site, Step, visit
+    from ..local.visit import Site, Step, visit
 
     with socket.create_server(("127.0.0.1", 0)) as one:
         port = one.getsockname()[1]
@@ -164,4 +164,4 @@ def visit_by_tunnel(c, s, secret):
             yield from visit(Site("localhost", base_url(s) or "/", "", 0, line.port), secret)
     except Lost as lost:  # which also tells that it was closed in the end
         if not opened:
-            yield Step("reachable", False, f"no tunnel: {lost}")
+            yield Step("reachable", False, f"cannot open the tunnel: {lost}")

@@ -80,7 +80,7 @@ def test_jupyter_in_a_session_of_tmux(hidden, tunnel, run, fab):
         assert opened.visitor().log_in(PASSWORD) == 302
         assert "Jupyter Server" in fab(hidden, "logs").stdout
         hidden.ssh("tmux kill-session -t =jupyter", user="jupyter")
-        opened.says("nobody answers")
+        opened.says("nothing answers")
         opened.says("alive", 20)
         fab(hidden, "restart", env={"FABRIC_REMOTE_JUPYTER_JUPYTER_RUNNER": "tmux"})
         assert hidden.ssh("tmux ls -F '#S'", user="jupyter").stdout.split() == ["jupyter", "mine"]

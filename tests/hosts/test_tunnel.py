@@ -45,7 +45,7 @@ def test_verify_goes_through_a_tunnel_and_names_the_task_that_mends_it(hidden, f
     hidden.ssh(f"echo 'PermitOpen none' >{drop_in}; systemctl reload ssh")
     status, steps, out = verify()
     assert (status, steps[:2]) == (1, [("ok", "server"), ("failed", "reachable")])
-    assert "nobody answers at the end of the tunnel: " in out
+    assert "nothing answers through the tunnel: " in out
     assert "fix it with: harden-ssh" in out
     hidden.ssh(f"rm {drop_in}; systemctl reload ssh; systemctl stop jupyter")
     status, steps, out = verify()
@@ -71,8 +71,8 @@ def test_a_port_that_is_taken_is_told_and_the_next_one_used(hidden, tunnel):
         with socket.create_server(("127.0.0.1", 8961)):
             second = taken.enter_context(tunnel(hidden, "--no-browser", "--port=8960"))
             assert second.port == 8962
-        assert re.search(r"port 8960 here is taken by ssh \(process \d+\)\n", second.text)
-        assert re.search(r"port 8961 here is taken by py\S+ \(process \d+\)\n", second.text)
+        assert re.search(r"local port 8960 is in use by ssh \(process \d+\)\n", second.text)
+        assert re.search(r"local port 8961 is in use by py\S+ \(process \d+\)\n", second.text)
         assert second.visitor().log_in(PASSWORD) == 302
 
 
@@ -83,12 +83,16 @@ def test_a_broken_connection_and_a_sleep_are_mended_while_the_kernel_goes_on(hid
         with visitor.started("kernels", "id") as kernel:
             assert visitor.compute_in(kernel, "x = 41; x") == "41"
             hidden.nsenter("pkill -f '^sshd(-session)?: root'")
-            opened.says("the connection is gone")
-            assert eventually(lambda: opened.text.count("leads to Jupyter") == 2), opened.text
+            opened.says("the connection is lost")
+            assert eventually(lambda: opened.text.count("to Jupyter on the server") == 2), (
+                opened.text
+            )
             assert visitor.compute_in(kernel, "x + 1") == "42"
             asleep(opened.process, 11)
             opened.says("this machine was asleep")
-            assert eventually(lambda: opened.text.count("leads to Jupyter") == 3), opened.text
+            assert eventually(lambda: opened.text.count("to Jupyter on the server") == 3), (
+                opened.text
+            )
             assert visitor.compute_in(kernel, "x + 2") == "43"
         assert opened.end() == 0
 
@@ -99,11 +103,13 @@ def test_a_port_that_another_program_took_meanwhile_is_named_and_is_not_taken_fo
     with tunnel(hidden, "--no-browser") as opened:
         port = opened.port
         hidden.nsenter("pkill -f '^sshd(-session)?: root'")
-        opened.says("the connection is gone")
+        opened.says("the connection is lost")
         with socket.create_server(("localhost", port)):
-            opened.says(f"the connection is gone (port {port} here is taken by py")
-            assert opened.text.count("leads to Jupyter") == 1
-        assert eventually(lambda: opened.text.count("leads to Jupyter") == 2, 30), opened.text
+            opened.says(f"the connection is lost (local port {port} is in use by py")
+            assert opened.text.count("to Jupyter on the server") == 1
+        assert eventually(lambda: opened.text.count("to Jupyter on the server") == 2, 30), (
+            opened.text
+        )
         assert opened.visitor().log_in(PASSWORD) == 302
 
 
@@ -111,19 +117,21 @@ def test_a_line_that_is_cut_is_noticed_and_a_server_without_jupyter_is_named(hid
     with tunnel(hidden, "--no-browser") as opened:
         assert opened.port
         hidden.ssh("systemctl stop jupyter")
-        opened.says("nobody answers on port 8888 of the server")
+        opened.says("nothing answers on port 8888 of the server")
         hidden.ssh(
             "systemd-run -q --unit=other -p Type=exec python3 -m http.server -b 127.0.0.1 8888"
         )
-        opened.says("is no Jupyter at /jupyter/")
+        opened.says("does not serve Jupyter at /jupyter/")
         hidden.ssh("systemctl stop other; systemctl start jupyter")
         opened.says("alive: Jupyter")
         hidden.cut()
         try:
-            opened.says("the connection is gone (no answer any more)", 40)
+            opened.says("the connection is lost (the server no longer answers)", 40)
         finally:
             hidden.mend()
-        assert eventually(lambda: opened.text.count("leads to Jupyter") == 2, 40), opened.text
+        assert eventually(lambda: opened.text.count("to Jupyter on the server") == 2, 40), (
+            opened.text
+        )
         assert opened.visitor().log_in(PASSWORD) == 302
 
 
@@ -185,7 +193,7 @@ def test_the_tunnel_logs_in_by_each_way_that_fab_knows(
         assert all(one.end() == 0 for one in opened.values())
     with tunnel(hidden, core=there) as refused:
         assert refused.process.wait(30) == 1
-        assert "no tunnel: " in refused.text
+        assert "cannot open the tunnel: " in refused.text
         assert "Permission denied" in refused.text
 
 
