@@ -1,8 +1,5 @@
 """What `fab` prints by itself: the list, the help of a task, and an answer to what was mistyped."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,29 +7,15 @@ import pytest
 import fabfile
 
 ROOT = Path(__file__).parents[1]
-FAB = Path(sys.executable).with_name("fab")
 
 
-def fab(*words, cwd=ROOT):
-    """Run `fab` on a terminal of 80 columns, with no settings of whoever runs the tests."""
-    env = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("FABRIC_", "INVOKE_"))
-    }
-    env |= {"COLUMNS": "80", "HOME": "/nonexistent"}
-    return subprocess.run(
-        [FAB, *words], cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-
-
-def test_the_list_has_one_line_a_task_in_the_order_of_the_collection():
+def test_the_list_has_one_line_a_task_in_the_order_of_the_collection(fab):
     lines = [line.split(maxsplit=1) for line in fab("--list").stdout.splitlines()[2:] if line]
     assert [name for name, *_ in lines] == list(fabfile.ns.task_names)
     assert all(text.endswith(".") for _, text in lines)
 
 
-def test_help_shows_the_setting_behind_a_flag_and_the_default():
+def test_help_shows_the_setting_behind_a_flag_and_the_default(fab):
     text = " ".join(fab("--help", "full-setup").stdout.split())
     assert (
         "--base-url=STRING Path of the address. Setting jupyter.base_url, default: /jupyter."
@@ -65,12 +48,12 @@ def test_help_shows_the_setting_behind_a_flag_and_the_default():
         "self-signed or letsencrypt or own; did you mean letsencrypt?",
     }.items(),
 )
-def test_what_was_mistyped_is_answered_with_the_nearest_in_one_line(words, answer):
+def test_what_was_mistyped_is_answered_with_the_nearest_in_one_line(fab, words, answer):
     done = fab(*words.split())
     assert (done.returncode, done.stdout, done.stderr) == (2, "", answer + "\n")
 
 
-def test_a_teams_tasks_are_listed_in_the_order_of_their_fabfile(tmp_path):
+def test_a_teams_tasks_are_listed_in_the_order_of_their_fabfile(fab, tmp_path):
     (tmp_path / "remote_jupyter").symlink_to(ROOT / "fabfile")
     (tmp_path / "fabfile.py").write_text(
         "from fabric import task\nfrom fabric.main import program\nfrom remote_jupyter import adopt, verify, create_user\n"

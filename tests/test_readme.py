@@ -11,7 +11,6 @@ from fabfile.kit.resources import Resource
 from fabfile.settings.table import RULES
 
 from . import readme
-from .test_commandline import fab
 
 TEXT = readme.README.read_text(encoding="utf-8")
 ROOT = readme.README.parent
@@ -42,7 +41,7 @@ def test_each_kind_that_changes_something_says_its_way_back(kind):
 
 
 @pytest.mark.parametrize("line", readme.commands(on_a_host=False))
-def test_a_command_without_a_server_runs(line):
+def test_a_command_without_a_server_runs(fab, line):
     name, *words = shlex.split(line)
     assert name == ".venv/bin/fab", (
         f"{line}: mark it with {readme.NOT_RUN!r}, or let the test run it"
