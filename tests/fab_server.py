@@ -37,12 +37,17 @@ def run(argv, env, cwd):
     os._exit(status or 0)  # skips the cleanup, which takes longer than all the rest
 
 
+def capture():
+    """Return a file for what a command line prints."""
+    return tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+
+
 def main():
     """Answer each request."""
     gc.freeze()
     answers = os.fdopen(os.dup(1), "w")
     for line in os.fdopen(os.dup(0)):
-        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        with capture() as out, capture() as err:
             child = os.fork()
             if not child:
                 signal.alarm(LIMIT)

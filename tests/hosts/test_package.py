@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -134,3 +135,15 @@ def test_a_teams_own_fabfile(wheel, server, fab, tmp_path, python):
     assert changes("data-server") == [0, 0, 0]
     assert changes("receipt", "lock-down", "tunnel-setup") == [0, 0]
     assert int(server.ssh("wc -l </root/receipt").stdout) == int(before) + 2
+
+
+def test_an_empty_environment_takes_the_requirements_and_runs_fab(tmp_path):
+    def checked(*words):
+        done = run(*words, cwd=REPOSITORY, env=os.environ | {"PIP_NO_INPUT": "1"})
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    checked(sys.executable, "-m", "venv", tmp_path)
+    install = ("install", "--quiet", "--no-compile", "--no-deps", "--require-hashes")
+    checked(tmp_path / "bin/pip", *install, "-r", "requirements.txt")
+    assert re.search(r"^ +full-setup +\w", checked(tmp_path / "bin/fab", "--list"), re.M)
