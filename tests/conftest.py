@@ -37,7 +37,7 @@ def fab_server():
 
 
 @pytest.fixture
-def fab(fab_server):
+def run_fab(fab_server):
     """Return a function that runs `fab` as a user without settings of their own.
 
     It takes the words of the command line, the environment to use instead, and the folder.

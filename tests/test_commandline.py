@@ -9,24 +9,24 @@ import fabfile
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_list_has_one_line_a_task_in_the_order_of_the_collection(fab):
-    lines = [line.split(maxsplit=1) for line in fab("--list").stdout.splitlines()[2:] if line]
+def test_the_list_has_one_line_a_task_in_the_order_of_the_collection(run_fab):
+    lines = [line.split(maxsplit=1) for line in run_fab("--list").stdout.splitlines()[2:] if line]
     assert [name for name, *_ in lines] == list(fabfile.ns.task_names)
     assert all(text.endswith(".") for _, text in lines)
 
 
-def test_help_shows_the_setting_behind_a_flag_and_the_default(fab):
-    text = " ".join(fab("--help", "full-setup").stdout.split())
+def test_help_shows_the_setting_behind_a_flag_and_the_default(run_fab):
+    text = " ".join(run_fab("--help", "full-setup").stdout.split())
     assert (
         "--base-url=STRING Path of the address. Setting jupyter.base_url, default: /jupyter."
         in text
     )
-    text = " ".join(fab("--help", "create-user").stdout.split())
+    text = " ".join(run_fab("--help", "create-user").stdout.split())
     assert "--no-sudo Turns off:" in text
     assert "Setting user.sudo, default: true." in text
     assert "Setting user.authorized_keys, default: empty." in text
     assert "--lines=INT How many lines of what was. Default: 50." in " ".join(
-        fab("--help", "logs").stdout.split()
+        run_fab("--help", "logs").stdout.split()
     )
 
 
@@ -48,16 +48,16 @@ def test_help_shows_the_setting_behind_a_flag_and_the_default(fab):
         "self-signed or letsencrypt or own; did you mean letsencrypt?",
     }.items(),
 )
-def test_what_was_mistyped_is_answered_with_the_nearest_in_one_line(fab, words, answer):
-    done = fab(*words.split())
+def test_what_was_mistyped_is_answered_with_the_nearest_in_one_line(run_fab, words, answer):
+    done = run_fab(*words.split())
     assert (done.returncode, done.stdout, done.stderr) == (2, "", answer + "\n")
 
 
-def test_a_teams_tasks_are_listed_in_the_order_of_their_fabfile(fab, tmp_path):
+def test_a_teams_tasks_are_listed_in_the_order_of_their_fabfile(run_fab, tmp_path):
     (tmp_path / "remote_jupyter").symlink_to(ROOT / "fabfile")
     (tmp_path / "fabfile.py").write_text(
         "from fabric import task\nfrom fabric.main import program\nfrom remote_jupyter import adopt, verify, create_user\n"
         'adopt(program)\n@task\ndef a_task(c):\n    """Do ours."""\n'
     )
-    lines = fab("--list", cwd=tmp_path).stdout.splitlines()[2:]
+    lines = run_fab("--list", cwd=tmp_path).stdout.splitlines()[2:]
     assert [line.split()[0] for line in lines if line] == ["verify", "create-user", "a-task"]

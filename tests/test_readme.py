@@ -41,12 +41,12 @@ def test_each_kind_that_changes_something_says_its_way_back(kind):
 
 
 @pytest.mark.parametrize("line", readme.commands(on_a_host=False))
-def test_a_command_without_a_server_runs(fab, line):
+def test_a_command_without_a_server_runs(run_fab, line):
     name, *words = shlex.split(line)
     assert name == ".venv/bin/fab", (
         f"{line}: mark it with {readme.NOT_RUN!r}, or let the test run it"
     )
-    assert fab(*words).returncode == 0
+    assert run_fab(*words).returncode == 0
 
 
 def test_few_commands_are_not_run():
