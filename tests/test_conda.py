@@ -94,7 +94,9 @@ def test_a_checksum_that_is_not_the_known_one_is_refused():
 
 
 def test_an_address_needs_a_checksum_and_the_name_of_a_script():
-    with pytest.raises(ValueError, match="python.sha256: with python.url"):
+    with pytest.raises(
+        ValueError, match="python.sha256: set it to the SHA-256 of the file at python.url"
+    ):
         sources("anaconda", url="https://m.example/A.sh")
     with pytest.raises(ValueError, match="does not end in .sh"):
         sources("anaconda", url="https://m.example/A.exe", sha256=SUM)
@@ -190,7 +192,7 @@ def test_removal_asks_and_takes_no_for_an_answer(monkeypatch):
     monkeypatch.setattr("builtins.input", lambda question: "no")
     with pytest.raises(Exit, match="Nothing was changed"):
         plan(task=remove_anaconda)
-    assert plan(task=remove_anaconda, yes=True)["CondaRemoved"].path == "/home/jupyter/anaconda3"
+    assert plan(task=remove_anaconda, yes=True)["CondaAbsent"].path == "/home/jupyter/anaconda3"
     with pytest.raises(ValueError, match="not a venv"):
         plan("python.distribution=venv", task=remove_anaconda, yes=True)
 

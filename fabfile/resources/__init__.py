@@ -1,4 +1,20 @@
-"""TODO."""
+"""Resources that know a subject; those that every server has are in `kit.resources`.
+
+conda           a conda prefix, installed or removed
+conda_packages  packages of conda's base environment, their updates, ``conda init``
+conda_terms     terms of service to accept before a download
+installers      known versions and checksums of Anaconda, Miniconda and Miniforge (no resources)
+pip             virtual environments, packages that pip installs, their updates
+jupyter         Jupyter's password file and the settings that it has loaded
+apt             package upgrades and release upgrades
+apache          modules, sites and configuration of Apache
+tls             self-signed certificates and copies of certificates
+certbot         certificates from an ACME server
+renewal         what happens after a renewal, and certificates to remove
+reach           whether the world reaches the server for an ACME challenge
+sshd            effective settings of sshd, and known host keys
+ufw             the firewall and its rules
+"""
 
 from .apache import (
     ApacheConf,
@@ -8,9 +24,9 @@ from .apache import (
     ApacheSite,
     ServedCertificate,
 )
-from .apt import NewRelease, PackagesUpgraded
+from .apt import PackagesUpgraded, ReleaseUpgraded
 from .certbot import AcmeCertificate, ChallengeProbe, RenewedCertificate
-from .conda import CondaPrefix, CondaRemoved
+from .conda import CondaAbsent, CondaPrefix
 from .conda_packages import CondaInit, CondaPackages, CondaUpdates
 from .conda_terms import Agreement, ChannelTerms, Terms
 from .jupyter import LoadedSettings, PasswordFile
@@ -28,22 +44,23 @@ __all__ = [
     "ApacheModule",
     "ApacheOff",
     "ApacheSite",
+    "CertbotCertAbsent",
     "CertificateCopy",
     "ChallengeProbe",
     "ChannelTerms",
+    "CondaAbsent",
     "CondaInit",
     "CondaPackages",
     "CondaPrefix",
-    "CondaRemoved",
     "CondaUpdates",
     "KnownHostKey",
     "LoadedSettings",
-    "NewRelease",
     "NoCopy",
-    "CertbotCertAbsent",
+    "PackagesUpgraded",
     "PasswordFile",
     "PipPackages",
     "PipUpdates",
+    "ReleaseUpgraded",
     "Renewal",
     "RenewedCertificate",
     "SelfSigned",
@@ -53,6 +70,5 @@ __all__ = [
     "UfwEnabled",
     "UfwOnly",
     "UfwRule",
-    "PackagesUpgraded",
     "Venv",
 ]

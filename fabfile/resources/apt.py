@@ -1,20 +1,27 @@
-"""All packages up to date, and the whole system at its next release."""
+"""All packages up to date, and the system upgraded to its next release."""
 
 from dataclasses import dataclass
 
-from ..kit.quote import Shell, sh
+from ..kit.quote import Shell, program, script
 from ..kit.resources.base import Resource
 from ..kit.resources.package import Package, apt_script
 from ..kit.resources.unit import as_unit
 
-CLEAN = "rm -f /etc/apt/apt.conf.d/*.ucf-old /etc/apt/apt.conf.d/*.ucf-dist"  # apt complains of each, at each run
+# What ucf leaves behind; apt warns about each file at each run.
+REMOVE_LEFTOVERS = Shell("rm -f /etc/apt/apt.conf.d/*.ucf-old /etc/apt/apt.conf.d/*.ucf-dist")
+
+KINDS = ("upgrade", "remove", "held", "left")
 
 
 @dataclass(frozen=True)
 class PackagesUpgraded(Resource):
-    """Every package is as new as its release has it, what nobody needs is gone; held packages stay as they are.
+    """Every package at the newest version of its release, and no package that nothing needs.
 
-    The lists of packages are fetched anew where they are older than *fresh* seconds.
+    Held packages stay as they are.
+
+    Args:
+        lock_timeout: how long to wait for another apt, in seconds.
+        fresh: how old the package lists may be, in seconds.
     """
 
     lock_timeout: int = 300
@@ -30,83 +37,108 @@ class PackagesUpgraded(Resource):
         return "Upgraded"
 
     def probe(self):
-        return sh(
+        return script(
             """
-            last=$(stat -c %Y /var/lib/apt/lists/partial 2>/dev/null || echo 0)
-            [ $(($(date +%s) - last)) -lt {} ] && find /var/lib/apt/lists -name '*Packages*' | grep -q . && echo fresh || echo old
-            apt-get -s -o Debug::NoLocking=1 dist-upgrade 2>/dev/null | sed -n 's/^Inst \\([^ ]*\\).*/upgrade \\1/p'
-            apt-get -s -o Debug::NoLocking=1 autoremove 2>/dev/null | sed -n 's/^Remv \\([^ ]*\\).*/remove \\1/p'
+            lists=/var/lib/apt/lists
+            last=$(stat -c %Y $lists/partial 2>/dev/null || echo 0)
+            if [ $(($(date +%s) - last)) -lt "$fresh" ] &&
+                find $lists -name '*Packages*' | grep -q .
+            then
+                echo fresh
+            else
+                echo old
+            fi
+            simulate() { apt-get -s -o Debug::NoLocking=1 "$1" 2>/dev/null; }
+            simulate dist-upgrade | sed -n 's/^Inst \\([^ ]*\\).*/upgrade \\1/p'
+            simulate autoremove | sed -n 's/^Remv \\([^ ]*\\).*/remove \\1/p'
             apt-mark showhold | sed 's/^/held /'
-            for f in /etc/apt/apt.conf.d/*.ucf-old /etc/apt/apt.conf.d/*.ucf-dist; do [ ! -e "$f" ] || echo "left $f"; done
+            for f in /etc/apt/apt.conf.d/*.ucf-old /etc/apt/apt.conf.d/*.ucf-dist; do
+                [ ! -e "$f" ] || echo "left $f"
+            done
             """,
-            self.fresh,
+            fresh=self.fresh,
         )
 
     def parse(self, output):
-        state, *lines = output.splitlines()
-        found = {
-            kind: [line.split(" ", 1)[1] for line in lines if line.startswith(f"{kind} ")]
-            for kind in KINDS
-        }
-        actual = {kind: " ".join(found[kind]) for kind in KINDS if kind != "held"} | {
-            "lists": state
-        }
-        return actual | (
-            {"warning": f"held as they are: {' '.join(found['held'])}"} if found["held"] else {}
-        )
+        lists, *lines = output.splitlines()
+        found = {kind: [] for kind in KINDS}
+        for line in lines:
+            kind, _, name = line.partition(" ")
+            found[kind].append(name)
+        held = found.pop("held")
+        actual = {kind: " ".join(names) for kind, names in found.items()} | {"lists": lists}
+        return actual | ({"warning": f"held packages stay: {' '.join(held)}"} if held else {})
 
     def desired(self):
         return {"lists": "fresh", "upgrade": "", "remove": "", "left": ""}
 
     def apply(self, actual):
-        steps = [
-            "apt update",
-            "touch /var/lib/apt/lists/partial",
-            "apt -o APT::Status-Fd=1 --yes upgrade",
-        ]
-        steps += ["apt -o APT::Status-Fd=1 --yes dist-upgrade", "apt --yes autoremove", CLEAN]
-        return as_unit("remote-jupyter-apt", apt_script(self.lock_timeout, "\n".join(steps)))
+        upgrade = script(
+            """
+            apt update
+            touch /var/lib/apt/lists/partial
+            apt -o APT::Status-Fd=1 --yes upgrade
+            apt -o APT::Status-Fd=1 --yes dist-upgrade
+            apt --yes autoremove
+            remove_leftovers
+            """,
+            remove_leftovers=REMOVE_LEFTOVERS,
+        )
+        return as_unit("remote-jupyter-apt", apt_script(self.lock_timeout, upgrade))
 
 
-KINDS = ("upgrade", "remove", "held", "left")
-
-
-NEXT = {"bookworm": "trixie"}  # of Debian; Ubuntu's own tool knows its own
-
+# Debian's next releases; on Ubuntu, do-release-upgrade knows the next one.
+NEXT = {"bookworm": "trixie"}
 
 BACKUP = "/var/backups/remote-jupyter-sources.tar"
 
-
 UNFINISHED = "/var/lib/remote-jupyter-release"
+
+# A sed program that renames each suite of a release to that of the next one, except in comments.
+NEXT_RELEASE = "; ".join(
+    rf"/^[[:space:]]*#/! s/\b{one}(-updates|-security|-backports)?\b/{two}\1/g"
+    for one, two in NEXT.items()
+)
 
 
 @dataclass(frozen=True)
-class NewRelease(Resource):
-    """The system is at the newest release that can be reached: Debian's by its sources, Ubuntu's by do-release-upgrade."""
+class ReleaseUpgraded(Resource):
+    """The newest release of Debian or Ubuntu that can be reached from the present one.
+
+    Debian is upgraded by its package sources, Ubuntu by do-release-upgrade.
+
+    Args:
+        lock_timeout: how long to wait for another apt, in seconds.
+    """
 
     lock_timeout: int = 300
 
     needs_reprobe = slow = True
     progress = Package.progress
 
-    undo = "there is none; make a copy of the server before"
+    undo = "there is none; back up the server first"
 
     @property
     def label(self):
-        return "NewRelease"
+        return "ReleaseUpgraded"
 
     def probe(self):
-        return sh(
+        # Before the reboot, do-release-upgrade refuses to go on, and the release that it has just
+        # installed must not be followed by yet another one.
+        return script(
             """
             . /etc/os-release
             echo "$VERSION_CODENAME"
-            if [ -e {} ]; then echo unfinished
-            # It refuses to go on before a reboot, and what it has just done is not to be followed by the release after that.
-            elif [ "$ID" = ubuntu ] && [ ! -e /run/reboot-required ] && command -v do-release-upgrade >/dev/null &&
+            if [ -e "$unfinished" ]; then
+                echo unfinished
+            elif [ "$ID" = ubuntu ] && [ ! -e /run/reboot-required ] &&
+                command -v do-release-upgrade >/dev/null &&
                 do-release-upgrade -c -q >/dev/null 2>&1
-            then echo newer; fi
+            then
+                echo newer
+            fi
             """,
-            UNFINISHED,
+            unfinished=UNFINISHED,
         )
 
     def parse(self, output):
@@ -118,36 +150,20 @@ class NewRelease(Resource):
 
     def apply(self, actual):
         if actual["next"] == "newer":
-            # It begins with a system that is up to date only. This view of it answers that changed configuration files stay.
-            ubuntus = "apt update\napt --yes dist-upgrade\ndo-release-upgrade -f DistUpgradeViewNonInteractive"
-            return as_unit("remote-jupyter-release", apt_script(self.lock_timeout, ubuntus))
-        # Whatever ends this in the middle, the sources name the new release already, and the next run goes on.
-        script = sh(
-            """
-            for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
-                [ ! -e "$f" ] || set -- "$@" "$f"
-            done
-            backup={} unfinished={}
-            [ -e "$unfinished" ] || tar -cf "$backup" "$@"
-            touch "$unfinished"
-            for f; do sed -i -E {} "$f"; done
-            apt update || { tar -xf "$backup" -C /; rm "$unfinished"; exit 1; }
-            apt -o APT::Status-Fd=1 --yes --without-new-pkgs upgrade
-            apt -o APT::Status-Fd=1 --yes full-upgrade
-            apt --yes autoremove
-            {}
-            rm "$unfinished"
-            """,
-            BACKUP,
-            UNFINISHED,
-            NAMES_OF_THE_NEXT,
-            Shell(CLEAN),
-        )
-        return as_unit("remote-jupyter-release", apt_script(self.lock_timeout, script))
-
-
-# A script of sed: each suite of a release becomes that of the next one, comments left alone.
-NAMES_OF_THE_NEXT = "; ".join(
-    rf"/^[[:space:]]*#/! s/\b{one}(-updates|-security|-backports)?\b/{two}\1/g"
-    for one, two in NEXT.items()
-)
+            # It starts only on an up-to-date system. This front end keeps changed configuration.
+            upgrade = script(
+                """
+                apt update
+                apt --yes dist-upgrade
+                do-release-upgrade -f DistUpgradeViewNonInteractive
+                """
+            )
+        else:
+            upgrade = program(
+                "release-upgrade",
+                backup=BACKUP,
+                unfinished=UNFINISHED,
+                next_release=NEXT_RELEASE,
+                remove_leftovers=REMOVE_LEFTOVERS,
+            )
+        return as_unit("remote-jupyter-release", apt_script(self.lock_timeout, upgrade))

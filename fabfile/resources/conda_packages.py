@@ -1,22 +1,27 @@
-"""What is in a conda's base environment, and what a user's shell knows of it."""
+"""Packages in a conda's base environment, and ``conda init`` in the user's shell."""
 
 import json
 import re
 from dataclasses import dataclass
 
-from ..kit.quote import sh, words
+from ..kit.quote import script, sh
 from ..kit.resources.base import CANNOT_KNOW, Resource
 from ..kit.resources.unit import PROXIES, as_unit
-from .conda import BLOCK, UNIT
+from .conda import CONDA_INIT, UNIT
 from .conda_terms import Agreement
 from .pip import RECORD, installed
 
 
 @dataclass(frozen=True)
 class CondaPackages(Resource):
-    """Packages in the base environment of the conda at *path*, such as ``jupyterlab`` or ``notebook==7.5.*``.
+    """Packages in the base environment of a conda.
 
-    Those that are missing are installed by conda, which itself stays at its version. What pip installed counts too.
+    Conda installs what is missing; its own version stays. A package that pip installed counts too.
+
+    Args:
+        path: the conda's prefix.
+        user: its owner.
+        packages: requirements as pip writes them, such as ``jupyterlab`` or ``notebook==7.5.*``.
     """
 
     path: str
@@ -33,54 +38,67 @@ class CondaPackages(Resource):
         return f"CondaPackages {' '.join(self.packages)}"
 
     def probe(self):
-        return sh(
+        return script(
             """
-            cd {} 2>/dev/null && [ -s conda-meta/history ] || exit {}
-            ls -d conda-meta/*-*-*.json lib/python3*/site-packages/*.dist-info/RECORD 2>/dev/null; :
+            cd "$path" 2>/dev/null && [ -s conda-meta/history ] || exit "$cannot_know"
+            ls -d conda-meta/*-*-*.json lib/python3*/site-packages/*.dist-info/RECORD 2>/dev/null
+            :
             """,
-            *(self.path, CANNOT_KNOW),
+            path=self.path,
+            cannot_know=CANNOT_KNOW,
         )
 
     def parse(self, output):
-        return installed(
-            self.packages,
-            RECORD.findall(output) + re.findall(r"conda-meta/(.+)-([^-/]+)-[^-/]+\.json", output),
-        )
+        by_conda = re.findall(r"conda-meta/(.+)-([^-/]+)-[^-/]+\.json", output)
+        return installed(self.packages, RECORD.findall(output) + by_conda)
 
     def desired(self):
         return dict.fromkeys(self.packages, "installed")
 
     def apply(self, actual):
-        script = sh(
+        install = script(
             """
-            p={} said=$(mktemp); trap 'rm -f "$said"' EXIT
+            errors=$(mktemp)
+            trap 'rm -f "$errors"' EXIT
             export CONDA_AUTO_UPDATE_CONDA=false
-            {}
-            s=0; "$p/bin/conda" install --yes --prefix "$p" {} </dev/null 2>"$said" || s=$?
-            cat "$said" >&2
-            ! grep -q CondaToS "$said" || echo 'accept them for conda by python.accept_terms: true, or use miniforge' >&2
+            use_proxies
+            s=0
+            "$path/bin/conda" install --yes --prefix "$path" "$@" </dev/null 2>"$errors" || s=$?
+            cat "$errors" >&2
+            if grep -q CondaToS "$errors"; then
+                echo 'accept them with python.accept_terms: true, or use miniforge' >&2
+            fi
             exit $s
             """,
-            *(self.path, PROXIES, words(map(specification, self.changed(actual)))),
+            *map(specification, self.changed(actual)),
+            path=self.path,
+            use_proxies=PROXIES,
         )
-        return as_unit(UNIT, script, self.user)
+        return as_unit(UNIT, install, self.user)
 
 
 def specification(package):
-    """Return *package*, as pip names it with a version, in conda's own way: there, ``==4.*`` is ``=4``."""
+    """Return the pip requirement *package* in conda's syntax, where ``==4.*`` is ``=4``."""
     from packaging.requirements import Requirement
 
     requirement = Requirement(package)
     versions = []
     for one in requirement.specifier:
-        text = f"{one.operator}{one.version}"
-        versions.append(re.sub(r"^==(.*)\.\*$", r"=\1", text.replace("===", "==")))
+        text = f"{one.operator}{one.version}".replace("===", "==")
+        versions.append(re.sub(r"^==(.*)\.\*$", r"=\1", text))
     return requirement.name + ",".join(sorted(versions))
 
 
 @dataclass(frozen=True)
 class CondaUpdates(Resource):
-    """The newest *packages*, ``conda`` among them, that conda finds for the base environment of the conda at *path*."""
+    """The newest versions of packages that conda finds for its base environment.
+
+    Args:
+        path: the conda's prefix.
+        user: its owner.
+        packages: names, such as ``conda``.
+        agreement: the operator's acceptance of the terms of the channels, if these have terms.
+    """
 
     path: str
     user: str
@@ -89,7 +107,7 @@ class CondaUpdates(Resource):
 
     needs_reprobe = slow = True
 
-    undo = "{0.path}/bin/conda install --revision N, which conda list --revisions names"
+    undo = "{0.path}/bin/conda install --revision N; conda list --revisions lists them"
 
     @property
     def label(self):
@@ -97,33 +115,34 @@ class CondaUpdates(Resource):
         return f"CondaUpdates {' '.join(self.packages)}"
 
     def probe(self):
-        # Its caches go elsewhere, as a question changes nothing.
-        return sh(
+        # A probe changes nothing, so conda's caches go to a temporary folder.
+        return script(
             """
-            p={} user={}
-            [ -s "$p/conda-meta/history" ] || exit {}
+            [ -s "$path/conda-meta/history" ] || exit "$cannot_know"
             home=$(getent passwd "$user" | cut -d: -f6)
-            {}
-            cache=$(mktemp -d); trap 'rm -rf "$cache"' EXIT; chown "$user": "$cache"
-            said=$(runuser -u "$user" -- env HOME="$home" CONDA_PKGS_DIRS="$cache" XDG_CACHE_HOME="$cache" \\
-                timeout 300 "$p/bin/conda" update -n base {} --dry-run --json 2>&1 </dev/null) || :
-            # What the operator agreed to is accepted before the updates: conda answers then.
-            case {}$said in yes*CondaToS*) exit {};; esac
-            printf '%s\\n' "$said"
+            use_proxies
+            cache=$(mktemp -d)
+            trap 'rm -rf "$cache"' EXIT
+            chown "$user": "$cache"
+            answer=$(runuser -u "$user" -- env HOME="$home" CONDA_PKGS_DIRS="$cache" \\
+                XDG_CACHE_HOME="$cache" timeout 300 "$path/bin/conda" update -n base "$@" \\
+                --dry-run --json 2>&1 </dev/null) || :
+            # The terms that the operator agreed to are accepted before the updates.
+            case $agreed$answer in 1*CondaToS*) exit "$cannot_know" ;; esac
+            printf '%s\\n' "$answer"
             """,
-            *(self.path, self.user, CANNOT_KNOW, PROXIES, words(self.packages)),
-            *("yes" if self.agreement and self.agreement.holds() else "", CANNOT_KNOW),
+            *self.packages,
+            path=self.path,
+            user=self.user,
+            agreed=bool(self.agreement and self.agreement.holds()),
+            cannot_know=CANNOT_KNOW,
+            use_proxies=PROXIES,
         )
 
     def parse(self, output):
-        # Warnings may stand before it and after it.
-        begin = re.search("^{", output, re.MULTILINE)
-        answer, _ = json.JSONDecoder().raw_decode(output, begin.start() if begin else 0)
+        answer = json_object(output)
         if "error" in answer or not answer.get("success", True):
-            return {
-                "updates": None,
-                "error": str(answer.get("error", "it did not say why")).strip(),
-            }
+            return {"updates": None, "error": str(answer.get("error", "no reason given")).strip()}
         actions = answer.get("actions") or {}
         old = {one["name"]: one["version"] for one in actions.get("UNLINK", ())}
         moves = [
@@ -139,25 +158,46 @@ class CondaUpdates(Resource):
         return f"conda cannot tell what is new: {actual['error']}" if "error" in actual else None
 
     def diff(self, actual):
-        moves = (
-            actual["updates"].split(", ")
-            if actual["updates"]
-            else ["what conda cannot tell"]
-            if "error" in actual
-            else []
-        )
-        return "\n".join(f"+{move}" for move in moves)
+        if "error" in actual:
+            return "+what conda cannot tell"
+        return "\n".join(f"+{move}" for move in actual["updates"].split(", ") if move)
 
     def apply(self, actual):
-        update = sh(
-            "{} update --yes -n base {} </dev/null", f"{self.path}/bin/conda", words(self.packages)
+        update = script(
+            """
+            use_proxies
+            "$path/bin/conda" update --yes -n base "$@" </dev/null
+            """,
+            *self.packages,
+            path=self.path,
+            use_proxies=PROXIES,
         )
-        return as_unit(UNIT, PROXIES + update, self.user)
+        return as_unit(UNIT, update, self.user)
+
+
+def json_object(output):
+    """Return the JSON object in *output*, between warnings of conda.
+
+    Raises:
+        ValueError: there is none.
+    """
+    begin = re.search("^{", output, re.MULTILINE)
+    answer, _ = json.JSONDecoder().raw_decode(output, begin.start() if begin else 0)
+    if not isinstance(answer, dict):
+        raise ValueError("conda printed no JSON object")
+    return answer
 
 
 @dataclass(frozen=True)
 class CondaInit(Resource):
-    """The login shell of *user* knows the conda at *path*, as ``conda init`` does it; another conda that it knows stays."""
+    """The user's login shell finds this conda, as after ``conda init``.
+
+    A shell that uses another conda is left alone, with a warning.
+
+    Args:
+        path: the conda's prefix.
+        user: the user.
+    """
 
     path: str
     user: str
@@ -165,33 +205,41 @@ class CondaInit(Resource):
     undo = "{0.path}/bin/conda init --reverse"
 
     def probe(self):
-        return sh(
+        return script(
             """
-            p={} user={}
-            entry=$(getent passwd "$user") || { echo 'shell bash'; echo state absent; exit 0; }
-            home=$(echo "$entry" | cut -d: -f6); shell=${entry##*/}
-            case $shell in zsh) file=.zshrc;; *) shell=bash file=.bashrc;; esac
+            entry=$(getent passwd "$user") || {
+                printf 'shell bash\\nstate absent\\n'
+                exit 0
+            }
+            shell=${entry##*/}
+            case $shell in
+                zsh) file=.zshrc ;;
+                *) shell=bash file=.bashrc ;;
+            esac
             echo "shell $shell"
-            {}
-            other=$(sed -n "s/^__conda_setup=.*'\\(\\/[^']*\\)\\/bin\\/conda'.*/\\1/p" "$home/$file" 2>/dev/null | head -n 1)
-            if [ -n "$(block "$home/$file")" ]; then echo state known
-            elif [ -n "$other" ] && [ -x "$other/bin/conda" ]; then echo "state $other"
-            else echo state absent; fi
+            file=$(echo "$entry" | cut -d: -f6)/$file
+            other=$(sed -n "s/^__conda_setup=.*'\\(\\/[^']*\\)\\/bin\\/conda'.*/\\1/p" \\
+                "$file" 2>/dev/null | head -n 1)
+            if [ -n "$(conda_init block "$file")" ]; then
+                echo state known
+            elif [ -n "$other" ] && [ -x "$other/bin/conda" ]; then
+                echo "state $other"
+            else
+                echo state absent
+            fi
             """,
-            *(self.path, self.user, BLOCK),
+            path=self.path,
+            user=self.user,
+            conda_init=CONDA_INIT,
         )
 
     def parse(self, output):
         actual = dict(line.split(" ", 1) for line in output.splitlines())
-        other = actual["state"] if actual["state"].startswith("/") else ""
-        warning = (
-            f"the shell of {self.user} knows the conda at {other}, and goes on with that"
-            if other
-            else ""
-        )
+        state = actual["state"]
+        warning = f"the shell of {self.user} keeps using the conda at {state}"
         return actual | {
-            "conda init": None if actual["state"] == "absent" else "done",
-            "warning": warning,
+            "conda init": None if state == "absent" else "done",
+            "warning": warning if state.startswith("/") else "",
         }
 
     def desired(self):

@@ -1,54 +1,58 @@
-"""Terms that the operator must accept before something is fetched."""
+"""Terms of service that the operator must accept before something is downloaded."""
 
 import json
 import sys
 import threading
 from dataclasses import dataclass
 
-from ..kit.quote import Shell, sh
+from ..kit.quote import Shell, script
 from ..kit.resources.base import CANNOT_KNOW, Resource
 from ..kit.resources.unit import PROXIES, as_unit
 from .conda import UNIT
 
-_answers = {}  # of one command line, by question
-
-
+_answers = {}  # by question: what the operator answered in this process, for all hosts
 _lock = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """The operator's yes to *question*: *given* beforehand, or by prompt where *asks* says that there may be one."""
+    """The operator's answer to a yes-or-no question.
+
+    Args:
+        question: the question.
+        given: whether the settings say yes already.
+        asks: whether the operator may be asked on the terminal.
+    """
 
     question: str
     given: bool = False
     asks: bool = False
 
     def holds(self):
-        """Return whether the answer was yes."""
+        """Return whether the answer is yes, without asking."""
         return self.given or _answers.get(self.question, False)
 
     def ask(self):
-        """Return the answer; it is asked for once, also for many hosts, and only on a terminal."""
+        """Return whether the answer is yes; ask once for all hosts, and only on a terminal."""
         with _lock:
-            if (
-                self.asks
-                and not self.given
-                and self.question not in _answers
-                and sys.stdin.isatty()
-            ):
-                _answers[self.question] = input(f"{self.question} [yes/no] ").strip().lower() in (
-                    "y",
-                    "yes",
-                )
+            known = self.given or self.question in _answers
+            if self.asks and not known and sys.stdin.isatty():
+                answer = input(f"{self.question} [yes/no] ")
+                _answers[self.question] = answer.strip().lower() in ("y", "yes")
         return self.holds()
 
 
 @dataclass(frozen=True)
 class Terms(Resource):
-    """The terms of *name* at *url*, which must be accepted before it is fetched, and so not where *unless* succeeds.
+    """Terms of service that the operator has accepted, or does not need to accept.
 
-    *advice* says what else the operator can do. What only *foretells* warns and does not refuse.
+    Args:
+        name: what the terms are for.
+        url: where to read them.
+        agreement: the operator's acceptance.
+        unless: a shell command that succeeds if nothing needs to be downloaded.
+        advice: what else the operator can do.
+        foretells: warn about missing acceptance instead of refusing, as in a dry run.
     """
 
     name: str
@@ -61,7 +65,7 @@ class Terms(Resource):
     read_only = True
 
     def probe(self):
-        return sh("if {}; then echo needless; else echo needed; fi", self.unless)
+        return script("if needless; then echo needless; else echo needed; fi", needless=self.unless)
 
     def parse(self, output):
         needed = output.strip() == "needed" and not self.agreement.holds()
@@ -76,16 +80,21 @@ class Terms(Resource):
         return {}
 
     def conflict(self, actual):
-        return (
-            self.why
-            if actual["needed"] and not self.foretells and not self.agreement.ask()
-            else None
-        )
+        if not actual["needed"] or self.foretells or self.agreement.ask():
+            return None
+        return self.why
 
 
 @dataclass(frozen=True)
 class ChannelTerms(Resource):
-    """The terms of conda's *channels*, accepted for *user* in the conda at *path* where the operator agreed, and never else."""
+    """The terms of these conda channels, accepted for a user if the operator agreed.
+
+    Args:
+        path: the conda's prefix.
+        user: the user.
+        channels: URLs of channels.
+        agreement: the operator's acceptance; without it, nothing is changed.
+    """
 
     path: str
     user: str
@@ -95,30 +104,55 @@ class ChannelTerms(Resource):
     undo = "{0.path}/bin/conda tos reject"
 
     def probe(self):
-        return sh(
+        return script(
             """
-            p={} home=$(getent passwd {} | cut -d: -f6)
-            [ -s "$p/conda-meta/history" ] || exit {}
-            ls -d "$p"/conda-meta/conda-anaconda-tos-[0-9]*.json 2>/dev/null
-            cat "$home"/.conda/tos/*/*.json "$p"/conda-meta/tos/*/*.json /etc/conda/tos/*/*.json 2>/dev/null; :
+            home=$(getent passwd "$user" | cut -d: -f6)
+            [ -s "$path/conda-meta/history" ] || exit "$cannot_know"
+            ls -d "$path"/conda-meta/conda-anaconda-tos-[0-9]*.json 2>/dev/null
+            cat "$home"/.conda/tos/*/*.json "$path"/conda-meta/tos/*/*.json \\
+                /etc/conda/tos/*/*.json 2>/dev/null
+            :
             """,
-            *(self.path, self.user, CANNOT_KNOW),
+            path=self.path,
+            user=self.user,
+            cannot_know=CANNOT_KNOW,
         )
 
     def parse(self, output):
+        # Only a conda with the package conda-anaconda-tos asks for acceptance.
         if "/conda-anaconda-tos-" not in output:
-            return dict.fromkeys(self.channels, "accepted")  # this conda asks for none
-        accepted, decoder, at = set(), json.JSONDecoder(), output.find("{")
-        while at >= 0:
-            entry, at = decoder.raw_decode(output, at)
-            accepted |= {entry.get("base_url")} if entry.get("tos_accepted") else set()
-            at = output.find("{", at)
+            return dict.fromkeys(self.channels, "accepted")
+        accepted = {
+            entry.get("base_url") for entry in json_objects(output) if entry.get("tos_accepted")
+        }
         return {one: "accepted" if one in accepted else None for one in self.channels}
 
     def desired(self):
         return dict.fromkeys(self.channels, "accepted") if self.agreement.holds() else {}
 
     def apply(self, actual):
-        accept = "{} tos accept --override-channels --channel {}\n"
-        steps = [sh(accept, f"{self.path}/bin/conda", one) for one in self.changed(actual)]
-        return as_unit(UNIT, PROXIES + "".join(steps), self.user)
+        accept = script(
+            """
+            use_proxies
+            for channel; do
+                "$path/bin/conda" tos accept --override-channels --channel "$channel"
+            done
+            """,
+            *self.changed(actual),
+            path=self.path,
+            use_proxies=PROXIES,
+        )
+        return as_unit(UNIT, accept, self.user)
+
+
+def json_objects(output):
+    """Yield each JSON object in *output*.
+
+    Raises:
+        ValueError: what begins like an object is none.
+    """
+    decoder, at = json.JSONDecoder(), output.find("{")
+    while at >= 0:
+        entry, at = decoder.raw_decode(output, at)
+        yield entry
+        at = output.find("{", at)

@@ -1,4 +1,4 @@
-"""The known installers of Anaconda, Miniconda and Miniforge: versions, SHA-256, and what each needs."""
+"""The known installers of Anaconda, Miniconda and Miniforge: versions, SHA-256, requirements."""
 
 from dataclasses import dataclass, field
 
@@ -6,29 +6,39 @@ from ..kit.resources import Source
 
 MACHINES = ("x86_64", "aarch64")
 
-
 CHANNELS = ("https://repo.anaconda.com/pkgs/main", "https://repo.anaconda.com/pkgs/r")
-
 
 TERMS = "https://www.anaconda.com/legal/terms/terms-of-service"
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """One of the distributions: *address* of a file, and the known *versions* with their SHA-256, newest first."""
+    """A distribution of conda and its known installers.
+
+    Args:
+        title: its name.
+        folder: where it is installed by default.
+        address: the URL of an installer, with ``{version}`` and ``{machine}``.
+        versions: for each known version, newest first, the SHA-256 for each machine.
+        disk: free space needed, the installer included, in MiB.
+        glibc: the oldest glibc that works.
+        terms: the URL of the terms of service, if there are any.
+        channels: the URLs of the channels that have terms of service too.
+        memory: memory and swap needed, in MiB.
+    """
 
     title: str
     folder: str
     address: str
     versions: dict = field(repr=False)
-    disk: int  # MiB, the installer's own included
+    disk: int
     glibc: str
     terms: str = ""
     channels: tuple[str, ...] = ()
-    memory: int = 450  # MiB
+    memory: int = 450
 
     def url(self, version, machine):
-        """Return where the installer of *version* for *machine* is."""
+        """Return the URL of the installer of *version* for *machine*."""
         return self.address.format(version=version, machine=machine)
 
     @property
@@ -79,7 +89,8 @@ DISTRIBUTIONS = {
     "miniforge": Distribution(
         "Miniforge",
         "~/miniforge3",
-        "https://github.com/conda-forge/miniforge/releases/download/{version}/Miniforge3-{version}-Linux-{machine}.sh",
+        "https://github.com/conda-forge/miniforge/releases/download/{version}"
+        "/Miniforge3-{version}-Linux-{machine}.sh",
         {
             "26.7.2-0": {
                 "x86_64": "281b0ac7d550802efc81af633225a5e6116d29ae72f3ab4eae7168c3931a4c05"
@@ -96,45 +107,65 @@ DISTRIBUTIONS = {
 
 
 def sources(name, version="", url="", sha256=""):
-    """Return the installers of the distribution *name*, one for each machine.
+    """Return the installers of a distribution.
 
-    Raises ValueError where what is asked for is not known, or its SHA-256 is not.
+    Args:
+        name: a key of `DISTRIBUTIONS`.
+        version: its version; the newest known one if empty.
+        url: another address of the installer; needs *sha256*.
+        sha256: the installer's checksum; a version that is not known needs one.
+
+    Returns:
+        One `Source` for each machine.
+
+    Raises:
+        ValueError: the version or its checksum is not known, or the settings contradict each other.
     """
     known = DISTRIBUTIONS[name]
     if url:
-        if not sha256:
-            raise ValueError(
-                "python.sha256: with python.url, this must be the SHA-256 of that file"
-            )
-        if not Source(url, sha256).name.endswith(".sh"):
-            raise ValueError(
-                f"python.url: {url} does not end in .sh, and an installer runs under no other name"
-            )
-        for other in DISTRIBUTIONS.values():
-            theirs = (
-                Source(url, sha256).name.startswith(other.title) or "//repo.anaconda.com/" in url
-            )
-            if theirs and other.terms and not known.terms:
-                raise ValueError(
-                    f"python.url: {url} is not {known.title}, and has terms; set python.distribution to what it is"
-                )
-        [machine] = [one for one in MACHINES if one in Source(url, sha256).name] or [""]
-        return (Source(url, sha256, machine),)
+        return (custom_source(known, url, sha256),)
     version = version or known.default
     if sha256:
-        fitting = [one for one in MACHINES if known.versions.get(version, {}).get(one) == sha256]
-        machines = fitting or [
-            one for one in MACHINES if one not in known.versions.get(version, {})
-        ]
-        if not machines:
-            raise ValueError(f"python.sha256: {known.title} {version} has another SHA-256")
-        return tuple(Source(known.url(version, one), sha256, one) for one in machines)
+        return sources_with_checksum(known, version, sha256)
     if version not in known.versions:
         raise ValueError(
             f"python.version: the SHA-256 of {known.title} {version} is not known here; "
-            f"give it in python.sha256, or choose {' or '.join(known.versions)}"
+            f"set python.sha256, or choose {' or '.join(known.versions)}"
         )
-    return tuple(
-        Source(known.url(version, one), checksum, one)
-        for one, checksum in known.versions[version].items()
-    )
+    checksums = known.versions[version]
+    return tuple(Source(known.url(version, one), sum_, one) for one, sum_ in checksums.items())
+
+
+def custom_source(known, url, sha256):
+    """Return the installer of the distribution *known* at another address.
+
+    Raises:
+        ValueError: it has no checksum, is no .sh file, or belongs to another distribution.
+    """
+    if not sha256:
+        raise ValueError("python.sha256: set it to the SHA-256 of the file at python.url")
+    name = Source(url, sha256).name
+    if not name.endswith(".sh"):
+        raise ValueError(f"python.url: {url} does not end in .sh, as the installers require")
+    with_terms = [one.title for one in DISTRIBUTIONS.values() if one.terms]
+    if not known.terms and (name.startswith(tuple(with_terms)) or "//repo.anaconda.com/" in url):
+        raise ValueError(
+            f"python.url: {url} is not {known.title}, and has terms of service; "
+            "set python.distribution to what it is"
+        )
+    machine = next((one for one in MACHINES if one in name), "")
+    return Source(url, sha256, machine)
+
+
+def sources_with_checksum(known, version, sha256):
+    """Return the installers of *known* in this version that may have this checksum.
+
+    Raises:
+        ValueError: every machine's installer is known to have another one.
+    """
+    checksums = known.versions.get(version, {})
+    machines = [one for one in MACHINES if checksums.get(one) == sha256]
+    machines = machines or [one for one in MACHINES if one not in checksums]
+    if not machines:
+        raise ValueError(f"python.sha256: {known.title} {version} has another SHA-256")
+    return tuple(Source(known.url(version, one), sha256, one) for one in machines)

@@ -1,9 +1,9 @@
-"""A file that holds the hash of a password."""
+"""Jupyter's password file, and the settings that a running Jupyter has loaded."""
 
 import json
 from dataclasses import dataclass, field
 
-from ..kit.quote import sh
+from ..kit.quote import script, sh
 from ..kit.resources import Service
 from ..kit.resources.base import Resource
 from ..kit.resources.file import File
@@ -12,10 +12,18 @@ from ..kit.secret import Secret, generated
 
 @dataclass(frozen=True)
 class PasswordFile(Resource):
-    """A file at *path*, for *owner* only, with *prefix* and the argon2id hash of *password*.
+    """A file, readable by its owner only, that holds the argon2id hash of a password.
 
-    A hash that is there stays while it fits. Without a *password*, any hash will do; where there is none, a password is
-    generated and told once.
+    A stored hash that matches the password stays. Without a password any hash is accepted; if
+    there is none, a password is generated and shown once.
+
+    Args:
+        path: the file.
+        owner: its owner.
+        password: the password, or None.
+        prefix: text before the hash.
+        purpose: what to call the password when a generated one is shown.
+        told: receives the generated password.
     """
 
     path: str
@@ -27,14 +35,18 @@ class PasswordFile(Resource):
 
     undo = "set-password, or rm {0.path}"
 
+    @property
+    def _file(self):
+        return File(self.path, "", self.owner)
+
     def probe(self):
-        return sh(File.PROBE, self.path)
+        return self._file.probe()
 
     def parse(self, output):
-        actual = File(self.path, "").parse(output)
+        actual = self._file.parse(output)
         stored = (actual.pop("content") or "").strip()
         if not stored.startswith(f"{self.prefix}$argon2"):
-            actual["password"] = None if not stored else "no argon2 hash"
+            actual["password"] = "no argon2 hash" if stored else None
         elif self.password and not self.password.matches(
             "argon2", stored.removeprefix(self.prefix)
         ):
@@ -47,45 +59,40 @@ class PasswordFile(Resource):
         return {"password": "set", "owner": self.owner, "mode": "0600"}
 
     def conflict(self, actual):
-        return (
-            f"there is {actual['foreign']} where a file of ours should be; move it away"
-            if "foreign" in actual
-            else None
-        )
+        if "foreign" not in actual:
+            return None
+        return f"there is {actual['foreign']} where a file of ours should be; move it away"
 
     def apply(self, actual):
-        content = (
-            actual["stored"].reveal()
-            if "stored" in actual
-            else self.prefix + self.chosen().hashed("argon2")
-        )
-        return File(self.path, f"{content}\n", self.owner, mode="0600", secret=True).apply(
-            {"content": None}
-        )
+        if "stored" in actual:
+            content = actual["stored"].reveal()
+        else:
+            content = self.prefix + self.chosen().hashed("argon2")
+        file = File(self.path, f"{content}\n", self.owner, mode="0600", secret=True)
+        return file.apply({"content": None})
 
     def chosen(self):
-        """Return the password, a new one where none was given."""
+        """Return the password; generate one if none was given."""
         if not self.password:
             self.told.append(generated())
         return self.password or self.told[-1]
 
     def notice(self):
-        return (
-            f"The {self.purpose} is now: {self.told[-1].reveal()}   It is shown only this once."
-            if self.told
-            else None
-        )
+        if not self.told:
+            return None
+        return f"The {self.purpose} is now: {self.told[-1].reveal()}   It is shown only this once."
 
 
+# Where Jupyter writes a JSON file about each running server, below the home.
 RUNTIME = ".local/share/jupyter/runtime"
 
-
-# Asks until the server answers; by then its note is there. Status 3: it runs with other settings than these.
+# Ask the server once. Exit status 1: it does not answer; 3: it runs with other settings.
+# Once it answers, its file is written.
 READY = """
 import glob, json, os, ssl, sys, urllib.request
 url, runtime, wanted = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 try:
-    # Only whether it answers: a certificate is not for this address.
+    # The certificate is for another name than this address.
     urllib.request.urlopen(url, timeout=5, context=ssl._create_unverified_context())
 except OSError:
     sys.exit(1)
@@ -96,62 +103,90 @@ for name in glob.glob(runtime + "/jpserver-*.json"):
             notes.append(json.load(file))
 if not any(all(note.get(key) == value for key, value in wanted.items()) for note in notes):
     for note in notes:
-        wrong = ["%s is %r and not %r" % (key, note.get(key), wanted[key]) for key in wanted if note.get(key) != wanted[key]]
-        print("Jupyter runs with other settings than those that were written:", ", ".join(wrong), file=sys.stderr)
+        wrong = ["%s is %r and not %r" % (key, note.get(key), wanted[key])
+                 for key in wanted if note.get(key) != wanted[key]]
+        print("Jupyter runs with other settings than the configured ones:", ", ".join(wrong),
+              file=sys.stderr)
     sys.exit(3)
 """
 
 
 def ready(name, user, url, home, wanted):
-    """Return shell text that succeeds when Jupyter answers with the settings *wanted*; others end the waiting (s=1, and why)."""
-    # Whoever has Jupyter's password can change its Python, so that is never root's; which one it is, the unit *name* says.
-    ask = sh(
-        """runuser -u {} -- env "$(systemctl show -P Environment {} | grep -o 'PATH=[^ ]*')" python3 -I -c {} {} {} {}""",
-        *(
-            user,
-            f"{name}.service",
-            READY,
-            url,
-            f"{home}/{RUNTIME}",
-            json.dumps(wanted, sort_keys=True),
-        ),
+    """Return a shell command for `Service` that succeeds when Jupyter answers with its settings.
+
+    Args:
+        name: the name of the service.
+        user: the user that it runs as.
+        url: where it answers without a password.
+        home: the user's home.
+        wanted: settings that it must have loaded, by Jupyter's own names.
+
+    Returns:
+        Shell code that sets ``why``, and ``s=1`` to end the waiting if it runs with others.
+    """
+    # A process of Jupyter can change its Python, so only the user runs that; the unit names it.
+    ask = script(
+        """
+        path=$(systemctl show -P Environment "$service" | grep -o 'PATH=[^ ]*')
+        runuser -u "$user" -- env "$path" python3 -I -c "$program" "$url" "$runtime" "$wanted"
+        """,
+        service=f"{name}.service",
+        user=user,
+        program=READY,
+        url=url,
+        runtime=f"{home}/{RUNTIME}",
+        wanted=json.dumps(wanted, sort_keys=True),
     )
-    return sh("{ why=$({} 2>&1); r=$?; [ $r != 3 ] || s=1; [ $r = 0 ]; }", ask)
+    judge = script(
+        """
+        why=$(ask 2>&1) && r=0 || r=$?
+        [ "$r" != 3 ] || s=1
+        [ "$r" = 0 ]
+        """,
+        ask=ask,
+    )
+    return sh("{ {}\n}", judge)
 
 
 @dataclass(frozen=True)
 class LoadedSettings(Resource):
-    """The service, while it runs, has loaded the settings *wanted* (as JSON), and not those that it found elsewhere or before."""
+    """A running Jupyter has loaded its present settings, and not older or other ones.
+
+    Args:
+        service: Jupyter's service.
+        home: the home of its user.
+        wanted: the settings by Jupyter's own names, as JSON.
+    """
 
     service: Service
     home: str
     wanted: str
 
-    undo = "nothing is left: it restarts what runs with older settings"
+    undo = "nothing to undo: it only restarts what runs with older settings"
 
     @property
     def label(self):
         return f"LoadedSettings {self.service.name}"
 
     def probe(self):
-        return sh(
+        return script(
             """
-            systemctl is-active -q {} && cd {} 2>/dev/null || exit 0
+            systemctl is-active -q "$service" && cd "$runtime" 2>/dev/null || exit 0
             for f in jpserver-*.json; do
                 pid=${f#jpserver-}
                 [ ! -d "/proc/${pid%.json}" ] || { cat "$f"; printf '\\000'; }
             done
             """,
-            self.service.name,
-            f"{self.home}/{RUNTIME}",
+            service=self.service.name,
+            runtime=f"{self.home}/{RUNTIME}",
         )
 
     def parse(self, output):
         notes = [json.loads(text) for text in output.split("\0") if text.strip()]
-        keys = self.desired()
-        actual = [{key: note.get(key) for key in keys} for note in notes]
-        # One that does not run yet is the service's affair, and is asked when it starts.
-        return keys if not actual or keys in actual else actual[0]
+        desired = self.desired()
+        actual = [{key: note.get(key) for key in desired} for note in notes]
+        # A server that does not run yet is asked by its service when it starts.
+        return desired if not actual or desired in actual else actual[0]
 
     def desired(self):
         return json.loads(self.wanted)

@@ -1,25 +1,32 @@
-"""A virtual environment, and what pip installed in it."""
+"""A virtual environment, and the packages that pip installs in it."""
 
 import re
 from dataclasses import dataclass
 
-from ..kit.quote import sh, words
+from ..kit.quote import script
 from ..kit.resources.base import CANNOT_KNOW, Resource
 from ..kit.resources.directory import Directory
 from ..kit.resources.unit import as_unit
 
-RECORD = re.compile(
-    r"site-packages/(.+?)-([^-]+)\.dist-info/RECORD"
-)  # what pip writes last of each distribution
+# The file that pip writes last of each distribution.
+RECORD = re.compile(r"site-packages/(.+?)-([^-]+)\.dist-info/RECORD")
 
 
 def canonical(name):
-    """Return the name of a Python distribution as PyPI compares it (PEP 503)."""
+    """Return the normalized name of a Python distribution (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def installed(packages, found):
-    """Return "installed" for each of *packages* that is among the (name, version) *found*, else the version that is, or None."""
+    """Compare requirements with installed distributions.
+
+    Args:
+        packages: requirements, such as ``notebook==7.5.*``.
+        found: the name and version of each distribution.
+
+    Returns:
+        For each requirement "installed", the version that does not satisfy it, or None.
+    """
     from packaging.requirements import Requirement
 
     versions = {canonical(name): version for name, version in found}
@@ -32,20 +39,25 @@ def installed(packages, found):
 
 
 def fits(requirement, version):
-    """Return whether *version*, as pip or conda has it, is allowed by *requirement*."""
+    """Return whether *requirement* allows *version*; False for a version that is not PEP 440."""
     from packaging.version import InvalidVersion
 
+    if not requirement.specifier:
+        return True
     try:
-        return not requirement.specifier or requirement.specifier.contains(
-            version, prereleases=True
-        )
+        return requirement.specifier.contains(version, prereleases=True)
     except InvalidVersion:
         return False
 
 
 @dataclass(frozen=True)
 class Venv(Resource):
-    """A Python virtual environment at *path* that belongs to *user*."""
+    """A Python virtual environment with pip that belongs to this user.
+
+    Args:
+        path: its folder.
+        user: the owner.
+    """
 
     path: str
     user: str
@@ -55,19 +67,28 @@ class Venv(Resource):
     undo = "rm -r {0.path}"
 
     def probe(self):
-        return sh(
+        return script(
             """
-            p={}
-            if [ -L "$p" ]; then echo 'a symbolic link'
-            elif [ -f "$p/pyvenv.cfg" ]; then
-                # A new release of the system brings another Python, for which nothing is there yet.
-                python=$(readlink -f "$p/bin/python")
-                pip="$p/lib/${python##*/}/site-packages/pip/__init__.py"
-                if [ -x "$python" ] && [ -f "$pip" ]; then stat -c '%U' "$p/pyvenv.cfg"; else echo unfinished; fi
-            elif [ -e "$p" ] && { [ ! -d "$p" ] || [ -n "$(ls -A "$p")" ]; }; then echo 'something else'
-            else echo absent; fi
+            if [ -L "$path" ]; then
+                echo 'a symbolic link'
+            elif [ -f "$path/pyvenv.cfg" ]; then
+                # A release upgrade brings another Python, which has no site-packages here yet.
+                python=$(readlink -f "$path/bin/python")
+                pip="$path/lib/${python##*/}/site-packages/pip/__init__.py"
+                if [ -x "$python" ] && [ -f "$pip" ]; then
+                    stat -c '%U' "$path/pyvenv.cfg"
+                else
+                    echo unfinished
+                fi
+            elif [ ! -e "$path" ]; then
+                echo absent
+            elif [ -d "$path" ] && [ -z "$(ls -A "$path")" ]; then
+                echo absent
+            else
+                echo 'something else'
+            fi
             """,
-            self.path,
+            path=self.path,
         )
 
     def parse(self, output):
@@ -80,23 +101,33 @@ class Venv(Resource):
     def conflict(self, actual):
         if actual["owner"] in (None, self.user):
             return None
-        return f"there is {actual['owner']} and no environment of {self.user}; move it away, or set python.prefix"
+        return (
+            f"there is {actual['owner']} and no environment of {self.user}; "
+            "move it away, or set python.prefix"
+        )
 
     def apply(self, actual):
-        # What is there is mended and not cleared: the user may have installed more.
-        return sh(
+        # Without --clear, as the user may have installed more.
+        make = script('python3 -m venv "$path"', path=self.path)
+        return script(
             """
-            {}
-            {}
+            make_folder
+            make_environment
             """,
-            Directory(self.path, self.user).apply({}),
-            as_unit("remote-jupyter-venv", sh("python3 -m venv {}", self.path), self.user),
+            make_folder=Directory(self.path, self.user).apply({}),
+            make_environment=as_unit("remote-jupyter-venv", make, self.user),
         )
 
 
 @dataclass(frozen=True)
 class PipPackages(Resource):
-    """Distributions that pip installed in the environment at *prefix*, such as ``jupyterlab`` or ``notebook==7.5.*``."""
+    """Packages that pip installs in a virtual environment.
+
+    Args:
+        prefix: the environment's folder.
+        user: its owner.
+        packages: requirements, such as ``jupyterlab`` or ``notebook==7.5.*``.
+    """
 
     prefix: str
     user: str
@@ -111,12 +142,13 @@ class PipPackages(Resource):
         return f"PipPackages {' '.join(self.packages)}"
 
     def probe(self):
-        return sh(
+        return script(
             """
-            p={}; python=$(readlink -f "$p/bin/python")
-            ls -d "$p/lib/${python##*/}"/site-packages/*.dist-info/RECORD 2>/dev/null; :
+            python=$(readlink -f "$prefix/bin/python")
+            ls -d "$prefix/lib/${python##*/}"/site-packages/*.dist-info/RECORD 2>/dev/null
+            :
             """,
-            self.prefix,
+            prefix=self.prefix,
         )
 
     def parse(self, output):
@@ -126,14 +158,14 @@ class PipPackages(Resource):
         return dict.fromkeys(self.packages, "installed")
 
     def apply(self, actual):
-        pip = "{} install --no-input --disable-pip-version-check --progress-bar off {}"
-        return as_unit(
-            "remote-jupyter-pip", sh(pip, f"{self.prefix}/bin/pip", words(self.packages)), self.user
-        )
+        install = script(PIP_INSTALL + '"$@"', *self.packages, prefix=self.prefix)
+        return as_unit("remote-jupyter-pip", install, self.user)
 
 
-# Of pip's report only this: the rest is long, and holds the index's address, which may have a password in it.
-REPORTED = """
+PIP_INSTALL = '"$prefix/bin/pip" install --no-input --disable-pip-version-check --progress-bar off '
+
+# Print only this of pip's report, which also holds the index URL, perhaps with a password.
+PRINT_REPORT = """
 import json, sys
 for one in json.load(sys.stdin)["install"]:
     print(one["metadata"]["name"], one["metadata"]["version"])
@@ -142,7 +174,13 @@ for one in json.load(sys.stdin)["install"]:
 
 @dataclass(frozen=True)
 class PipUpdates(Resource):
-    """The newest *packages*, such as ``pip`` itself, that pip finds for the environment at *prefix*."""
+    """The newest versions of packages that pip finds for a virtual environment.
+
+    Args:
+        prefix: the environment's folder.
+        user: its owner.
+        packages: names, such as ``pip``.
+    """
 
     prefix: str
     user: str
@@ -150,7 +188,7 @@ class PipUpdates(Resource):
 
     needs_reprobe = slow = True
 
-    undo = "{0.prefix}/bin/pip install NAME==VERSION, with the version as it was"
+    undo = "{0.prefix}/bin/pip install NAME==VERSION, with the version from before"
 
     @property
     def label(self):
@@ -158,15 +196,20 @@ class PipUpdates(Resource):
         return f"PipUpdates {' '.join(self.packages)}"
 
     def probe(self):
-        return sh(
+        return script(
             """
-            pip={} user={}
-            [ -x "$pip" ] || exit {}
-            report=$(runuser -u "$user" -- env HOME="$(getent passwd "$user" | cut -d: -f6)" "$pip" install --upgrade --dry-run \\
-                --quiet --no-input --no-cache-dir --disable-pip-version-check --report - {}) || exit
-            printf '%s' "$report" | runuser -u "$user" -- "${pip%/*}/python" -c {}
+            [ -x "$prefix/bin/pip" ] || exit "$cannot_know"
+            home=$(getent passwd "$user" | cut -d: -f6)
+            report=$(runuser -u "$user" -- env HOME="$home" "$prefix/bin/pip" install --upgrade \\
+                --dry-run --quiet --no-input --no-cache-dir --disable-pip-version-check \\
+                --report - "$@") || exit
+            printf '%s' "$report" | runuser -u "$user" -- "$prefix/bin/python" -c "$print_report"
             """,
-            *(f"{self.prefix}/bin/pip", self.user, CANNOT_KNOW, words(self.packages), REPORTED),
+            *self.packages,
+            prefix=self.prefix,
+            user=self.user,
+            cannot_know=CANNOT_KNOW,
+            print_report=PRINT_REPORT,
         )
 
     def parse(self, output):
@@ -176,7 +219,5 @@ class PipUpdates(Resource):
         return {"updates": ""}
 
     def apply(self, actual):
-        pip = "{} install --upgrade --no-input --disable-pip-version-check --progress-bar off {}"
-        return as_unit(
-            "remote-jupyter-pip", sh(pip, f"{self.prefix}/bin/pip", words(self.packages)), self.user
-        )
+        upgrade = script(PIP_INSTALL + '--upgrade "$@"', *self.packages, prefix=self.prefix)
+        return as_unit("remote-jupyter-pip", upgrade, self.user)

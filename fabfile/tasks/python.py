@@ -9,10 +9,10 @@ from ..kit.task import confirm
 from ..resources import (
     Agreement,
     ChannelTerms,
+    CondaAbsent,
     CondaInit,
     CondaPackages,
     CondaPrefix,
-    CondaRemoved,
     CondaUpdates,
     PipPackages,
     PipUpdates,
@@ -175,6 +175,6 @@ def remove_anaconda(c, s, yes=False):
             f"python.distribution: remove-anaconda removes a conda, not a venv; remove {prefix(s)}"
             " yourself"
         )
-    removed = CondaRemoved(prefix(s), s.user.name, s.jupyter.name)
+    removed = CondaAbsent(prefix(s), s.user.name, s.jupyter.name)
     confirm(c, f"Remove {removed.path} and everything in it from {c.host}", yes)
     yield removed

@@ -12,7 +12,7 @@ from ..kit.report import say
 from ..kit.resources import Check
 from ..kit.resources.check import fail, ok
 from ..kit.shell import shell_of
-from ..resources import NewRelease, PackagesUpgraded
+from ..resources import PackagesUpgraded, ReleaseUpgraded
 from ..resources.apt import NEXT
 from ..settings import settings_for, setup
 from .jupyter import configure_jupyter
@@ -136,7 +136,7 @@ def release_upgrade(c, s, yes=False):
             " run it with --yes"
         )
     yield Check("ready for the next release", script(RELEASE), ready_for_release)
-    yield NewRelease(s.apt.lock_timeout)
+    yield ReleaseUpgraded(s.apt.lock_timeout)
     # The release has a new Python, so a venv is built again.
     yield from install_anaconda.body(c, s)
     yield from configure_jupyter.body(c, s)

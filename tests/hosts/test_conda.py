@@ -158,7 +158,7 @@ def test_fresh_then_again_then_broken_then_updated_then_removed(plain, install, 
     assert is_whole(plain)
     run = task(plain, "remove-anaconda", "--yes", **ANACONDA)
     assert run.status == 0, run.text
-    assert run.changed == {f"CondaRemoved {P}"}, run.text
+    assert run.changed == {f"CondaAbsent {P}"}, run.text
     changed = rf"{HOME}( d|/\.(conda/tos|conda d|bashrc|profile))|/var/(lib|cache) d|/run|/tmp"
     left = [line for line in state(plain) - before if not re.match(changed, line)]
     assert left == []

@@ -109,7 +109,7 @@ def test_the_system_is_updated_without_a_question_and_rebooted_where_told(hidden
     second = fab(hidden, "system-update")
     assert "changed=0" in second.stdout
     assert "1 round trip" in second.stdout
-    assert "held as they are: figlet" in second.stdout
+    assert "held packages stay: figlet" in second.stdout
     assert fab(hidden, "system-update", "--reboot").stdout.count("reboots") == 0
     hidden.ssh("touch /run/reboot-required")
     asked, env = (

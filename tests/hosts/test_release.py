@@ -29,11 +29,11 @@ def test_debian_12_becomes_13_with_jupyter_working(tunnelled, new_host, run, tun
         host.ssh(mend)
     foretold = run(host, "release-upgrade", "--dry", check=False, settings=TUNNEL)
     assert foretold.status == 3
-    assert foretold.having("would change") == {"NewRelease"}
+    assert foretold.having("would change") == {"ReleaseUpgraded"}
 
     done = run(host, "release-upgrade", "--yes", settings=TUNNEL)
     assert {
-        "NewRelease",
+        "ReleaseUpgraded",
         "Venv /home/jupyter/jupyter-env",
         "PipPackages jupyterlab notebook",
         "restart jupyter",
