@@ -205,6 +205,15 @@ def picture(c):
 
 
 @task
+def defaults(c):
+    """Generate config/defaults.yml from the table of settings."""
+    from fabfile.settings import reference, table
+
+    text = reference.defaults_file(table.schema, table.HEAD)
+    (HERE / "config" / "defaults.yml").write_text(text, encoding="utf-8")
+
+
+@task
 def undo_table(c):
     """Write the README's table of changes and their ways back anew, from the resources."""
     from tests import readme
@@ -237,4 +246,4 @@ def _show(host):
 
 
 _lab = Collection("lab", lab_up, lab_ssh, lab_list, lab_down, lab_build)
-namespace = Collection(_lab, test, lint, requirements, demo, bench, picture, undo_table)
+namespace = Collection(_lab, test, lint, requirements, demo, bench, picture, defaults, undo_table)

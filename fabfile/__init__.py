@@ -23,6 +23,7 @@ from fabric.main import program
 from invoke import Collection
 
 from .local.commandline import adopt
+from .settings import schema
 from .tasks.access import close_other_access
 from .tasks.apache import configure_apache, enable_apache_modules, install_apache
 from .tasks.certificates import cert_status, delete_cert, issue_cert, renew_cert
@@ -83,3 +84,4 @@ if __name__ == "fabfile":
     # `fab` found us by itself, in this repository: hosts side by side, one connection a host. A team's own fabfile, which
     # imports us, keeps Fabric's own executor unless it does the same.
     adopt(program)
+    schema.check_program(program)

@@ -18,11 +18,11 @@ def test_the_list_has_one_line_a_task_in_the_order_of_the_collection(run_fab):
 def test_help_shows_the_setting_behind_a_flag_and_the_default(run_fab):
     text = " ".join(run_fab("--help", "full-setup").stdout.split())
     assert (
-        "--base-url=STRING Path of the address. Setting jupyter.base_url, default: /jupyter."
+        "--base-url=STRING Path of Jupyter's URL. Setting jupyter.base_url, default: /jupyter."
         in text
     )
     text = " ".join(run_fab("--help", "create-user").stdout.split())
-    assert "--no-sudo Turns off:" in text
+    assert "--no-sudo Do not grant sudo." in text
     assert "Setting user.sudo, default: true." in text
     assert "Setting user.authorized_keys, default: empty." in text
     assert "--lines=INT How many lines of what was. Default: 50." in " ".join(

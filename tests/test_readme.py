@@ -8,7 +8,7 @@ import pytest
 
 import fabfile
 from fabfile.kit.resources import Resource
-from fabfile.settings.table import RULES
+from fabfile.settings import schema
 
 from . import readme
 
@@ -65,12 +65,12 @@ def test_the_tables_name_every_task_and_no_other():
 
 
 def test_the_settings_that_are_named_exist():
-    groups = {dotted.split(".")[0] for dotted in RULES}
+    groups = {dotted.split(".")[0] for dotted in schema.settings}
     named = {
         f"{group}.{name}" for group, name in re.findall(r"`(\w+)\.(\w+)", TEXT) if group in groups
     }
     assert named
-    assert named <= set(RULES)
+    assert named <= set(schema.settings)
 
 
 def test_each_promise_names_a_test_that_exists():

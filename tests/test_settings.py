@@ -14,14 +14,17 @@ import pytest
 from invoke.util import yaml
 
 from fabfile import create_user, firewall, full_setup
-from fabfile.kit.settings import InvalidSetting, Schema
+from fabfile.kit.quote import CONFIG
+from fabfile.kit.settings import InvalidSetting, Schema, Setting
 from fabfile.settings import schema
-from fabfile.settings.table import RULES
+from fabfile.settings.reference import defaults_file, rows
+from fabfile.settings.table import HEAD
 
 REPOSITORY = Path(__file__).parents[1]
 FAB = Path(sys.executable).parent / "fab"
-DEFAULTS = yaml.safe_load(schema.text)["remote_jupyter"]
-DOTTED = [f"{group}.{name}" for group, values in DEFAULTS.items() for name in values]
+FILE = (CONFIG / "defaults.yml").read_text(encoding="utf-8")
+DEFAULTS = schema.defaults
+DOTTED = list(schema.settings)
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIC59LAOpUHriZez1tTVohaUzk6ICnSQTlJlyZaGiWu/G ada@laptop"
 
 
@@ -58,28 +61,58 @@ def tree(dotted, item):
     return yaml.safe_dump({group: {name: item}}, allow_unicode=True, width=1000)
 
 
-# -- the file of defaults
+# -- the table, and the file of defaults that it generates
 
 
-def test_the_defaults_are_valid_and_each_has_a_rule(given):
-    assert sorted(RULES) == sorted(DOTTED)
+def test_the_file_of_defaults_is_generated():
+    assert defaults_file(schema, HEAD) == FILE, "generate it with: inv defaults"
+
+
+def test_the_file_of_defaults_holds_every_default():
+    assert yaml.safe_load(FILE) == {"remote_jupyter": DEFAULTS}
+
+
+def test_the_defaults_are_valid(given):
     settings = schema.load(given())
     assert settings.user.name == DEFAULTS["user"]["name"]
     assert settings.jupyter.port == 8888
-    assert all(
-        isinstance(value(settings, dotted), type(RULES[dotted](value(settings, dotted))))
-        for dotted in DOTTED
-    )
+    for dotted, setting in schema.settings.items():
+        found = value(settings, dotted)
+        assert isinstance(found, type(setting.rule(found)))
 
 
 @pytest.mark.parametrize("dotted", DOTTED)
-def test_each_setting_has_a_comment_above_it_that_is_its_help(dotted):
+def test_each_setting_is_explained_in_the_file(dotted):
     _, name = dotted.split(".")
-    lines = [line for line in schema.help(dotted).splitlines() if line]
-    assert lines
     assert len(schema.help(dotted)) > 15
-    above = re.findall(rf"^    # (.*)\n    {name}:", schema.text, re.M)
-    assert schema.help(dotted) in above
+    assert schema.help(dotted).endswith(".")
+    above = re.findall(rf"((?:^    # .*\n)+)    {name}:", FILE, re.M)
+    assert schema.help(dotted) in [
+        comment.replace("    # ", "").replace("\n", " ").strip() for comment in above
+    ]
+
+
+def test_no_line_of_the_file_of_defaults_is_too_long():
+    assert max(map(len, FILE.splitlines())) <= 100
+
+
+def test_each_group_of_settings_is_in_one_piece():
+    groups = [dotted.partition(".")[0] for dotted in DOTTED]
+    assert groups == sorted(groups, key=list(DEFAULTS).index)
+
+
+def test_the_reference_has_a_row_for_each_setting():
+    found = {row.name: row for row in rows(schema)}
+    assert list(found) == DOTTED
+    assert found["jupyter.port"] == (
+        "jupyter.port",
+        "8888",
+        "a whole number from 1024 to 65535",
+        "FABRIC_REMOTE_JUPYTER_JUPYTER_PORT",
+        schema.help("jupyter.port"),
+    )
+    assert found["python.packages"].default == "[jupyterlab, notebook]"
+    assert not [name for name, row in found.items() if not row.valid]
 
 
 def test_the_settings_that_the_project_promises_are_there():
@@ -159,7 +192,7 @@ def test_one_load_does_not_change_the_next(given):
         ("user: {nam: ada}", ("remote_jupyter.user.nam:", "did you mean name?")),
         ("usr: {name: ada}", ("remote_jupyter.usr:", "did you mean user?")),
         ("jupyter: {baseurl: /x}", ("remote_jupyter.jupyter.baseurl:", "did you mean base_url?")),
-        ("zzzz: 1", ("remote_jupyter.zzzz:", "known are user, ssh, firewall")),
+        ("zzzz: 1", ("remote_jupyter.zzzz:", "known settings: user, ssh, firewall")),
         ("user: ada", ("remote_jupyter.user: 'ada'", "name", "shell")),
         ("user:", ("remote_jupyter.user: None", "name", "shell")),
         ("user: [name]", ("remote_jupyter.user: ['name']", "name", "shell")),
@@ -173,7 +206,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(given, text, said)
 
 
 def test_a_key_that_is_a_number_is_refused():
-    with pytest.raises(InvalidSetting, match="remote_jupyter.user.1: there is no such setting"):
+    with pytest.raises(InvalidSetting, match="remote_jupyter.user.1: unknown setting"):
         schema.load(SimpleNamespace(config={"remote_jupyter": {"user": {1: "ada"}}}))
 
 
@@ -323,27 +356,82 @@ def test_no_rule_overlooks_a_newline_at_the_end(dotted):
         "8080",
         "https://x",
         "a" * 64,
-        str(DEFAULTS[dotted.split(".")[0]][dotted.split(".")[1]]),
+        str(schema.default(dotted)),
     ):
         try:
-            assert "\n" not in str(RULES[dotted](item + "\n"))
+            assert "\n" not in str(schema.settings[dotted].rule(item + "\n"))
         except ValueError:
             pass
 
 
-def test_a_schema_is_for_any_key_and_knows_nothing_of_jupyter(tmp_path, monkeypatch):
-    path = tmp_path / "defaults.yml"
-    path.write_text("other:\n  a:\n    # What b is.\n    b: 1\n")
-    other = Schema("other", path, {"a.b": int})
+def test_a_schema_is_for_any_key(monkeypatch):
+    other = Schema("other", [Setting("a.b", 1, int, "What b is.")])
     monkeypatch.setenv("FABRIC_OTHER_A_B", "5")
     assert other.load(SimpleNamespace(config={})).a.b == 5
-    assert (other.help("a.b"), other.default("a.b"), other.help("a.c")) == ("What b is.", 1, "")
+    assert other.help("a.b") == "What b is."
+    assert other.default("a.b") == 1
+    assert other.flag("a.b") == "b"
+    assert defaults_file(other, "Head.") == "# Head.\nother:\n  a:\n    # What b is.\n    b: 1\n"
 
 
-def test_each_flag_of_a_task_shows_the_comment_of_its_setting():
+def test_each_flag_of_a_task_has_the_help_of_its_setting():
     assert full_setup.help["user"] == schema.help("user.name")
     assert full_setup.help["base_url"] == schema.help("jupyter.base_url")
-    assert create_user.help["no_sudo"] == f"Turns off: {schema.help('user.sudo')}"
+    assert create_user.help["no_sudo"] == "Do not grant sudo."
+
+
+# -- renamed settings, and settings in the wrong place of a file
+
+
+@pytest.mark.parametrize(
+    ("former", "name"),
+    [
+        ("tls.domain", "tls.domains"),
+        ("tls.tries", "tls.max_attempts"),
+        ("ssh.undo_after", "ssh.rollback_timeout"),
+    ],
+)
+def test_a_former_name_is_answered_with_the_new_one(given, monkeypatch, former, name):
+    with pytest.raises(InvalidSetting) as caught:
+        schema.load(given(tree(former, 20)))
+    assert str(caught.value) == f"remote_jupyter.{former}: renamed to {name}"
+    monkeypatch.setenv(schema.variable(former), "20")
+    with pytest.raises(InvalidSetting) as caught:
+        schema.load(given())
+    assert str(caught.value) == f"{schema.variable(former)}: renamed to {schema.variable(name)}"
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("jupyter: {port: 99}", "  jupyter:\n    port: 99"),
+        ("jupyter:\n  prt: 99", "  jupyter:\n    prt: 99"),
+        ("tls.days: 99", "  tls:\n    days: 99"),
+        ("tls: {tries: 2}", "  tls:\n    tries: 2"),
+        ("remote_jupyter: {user: {name: ada}}\nuser: {name: ada}", "  user:\n    name: ada"),
+        ("python: {url: 'https://ada:s3cret@x'}", "  python:\n    url: https://...@x"),
+    ],
+)
+def test_a_file_without_our_key_is_refused(tmp_path, text, right):
+    config = fabric.Config(lazy=True, runtime_path=str(tmp_path / "s.yml"))
+    (tmp_path / "s.yml").write_text(text)
+    config.load_runtime(merge=False)
+    with pytest.raises(InvalidSetting) as caught:
+        schema.load(SimpleNamespace(config=config))
+    assert str(caught.value) == (
+        f"{tmp_path}/s.yml: settings belong under the key remote_jupyter:\nremote_jupyter:\n{right}"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["user: ada", "port: 2222", "timeouts: {connect: 5}", "apt: {mirror: x}", "mine: {a: 1}"],
+)
+def test_a_file_with_keys_of_others_is_accepted(tmp_path, text):
+    config = fabric.Config(lazy=True, runtime_path=str(tmp_path / "s.yml"))
+    (tmp_path / "s.yml").write_text(text)
+    config.load_runtime()
+    assert schema.load(SimpleNamespace(config=config)).user.name == "jupyter"
 
 
 # -- the whole command line
@@ -458,13 +546,43 @@ CASES = {
         (*HOST, "full-setup"),
         {},
         {".fabric.yml": "remote_jupyter: {user: {name: Ada}}\n"},
-        ("remote_jupyter.user.name: 'Ada'", "small letters"),
+        ("remote_jupyter.user.name: 'Ada'", "lower-case letters"),
     ),
     "list-in-file-and-environment": (
         (*HOST, "-f", "HERE/s.yml", "firewall"),
         {"FABRIC_REMOTE_JUPYTER_FIREWALL_ALLOW": "80,http"},
         {"s.yml": "remote_jupyter: {firewall: {allow: [1]}}\n"},
         ("remote_jupyter.firewall.allow: '80,http'", "whole number"),
+    ),
+    "file-without-our-key": (
+        (*HOST, "-f", "HERE/s.yml", "full-setup"),
+        {},
+        {"s.yml": "jupyter: {port: 99}\n"},
+        ("s.yml: settings belong under", "remote_jupyter:\n  jupyter:\n    port: 99"),
+    ),
+    "file-without-our-key-for-a-plain-task": (
+        (*HOST, "-f", "HERE/s.yml", "tunnel"),
+        {},
+        {"s.yml": "jupyter: {port: 99}\n"},
+        ("s.yml: settings belong under", "remote_jupyter:\n  jupyter:\n    port: 99"),
+    ),
+    "file-without-our-key-but-one-of-fabric": (
+        (*HOST, "-f", "HERE/s.yml", "full-setup"),
+        {},
+        {"s.yml": "user: {name: ada}\n"},
+        ("s.yml: settings belong under", "remote_jupyter:\n  user:\n    name: ada"),
+    ),
+    "file-that-fabric-cannot-merge": (
+        (*HOST, "-f", "HERE/s.yml", "full-setup"),
+        {},
+        {"s.yml": "run: 5\n"},
+        ("-f ", "s.yml"),
+    ),
+    "own-file-without-our-key": (
+        (*HOST, "full-setup"),
+        {},
+        {".fabric.yml": "tls: {issuer: own}\n"},
+        (".fabric.yml: settings belong under", "remote_jupyter:\n  tls:\n    issuer: own"),
     ),
     "file-that-is-no-yaml": (
         (*HOST, "-f", "HERE/s.yml", "full-setup"),

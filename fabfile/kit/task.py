@@ -59,9 +59,7 @@ class SetupTask(fabric.Task):
         helps = {}
         for name, dotted in self.flags.items():
             off = self._flag_name(name) != name
-            helps[self._flag_name(name)] = (
-                f"Turns off: {schema.help(dotted)}" if off else schema.help(dotted)
-            )
+            helps[self._flag_name(name)] = schema.help_off(dotted) if off else schema.help(dotted)
         helps |= {
             "verbose": "Show the difference of each change.",
             "report": "Write what was done to this file, as JSON.",

@@ -1,34 +1,51 @@
-"""TODO."""
+"""The settings of remote-jupyter, and what follows from them.
 
+    table        all settings: name, default, rule, help and flag
+    rules        what values are valid
+    files        settings in the wrong place of a file
+    reference    what is generated from the table
+    derived      values and resources that follow from the settings: home, prefix, URL, ports, …
+    certificate  the resources for the certificate that is served
+    templates    whole configuration files, from config/templates
+
+A task gets the validated values as nested attributes::
+
+    @setup(user="user.name")
+    def create_user(c, s):
+        yield User(s.user.name)
+"""
+
+from collections.abc import Mapping
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 from fabric import Connection
 from invoke import Exit
 
 from ..kit import secret
-from ..kit.quote import CONFIG
-from ..kit.settings import InvalidSetting, Schema
+from ..kit.settings import InvalidSetting
 from ..kit.task import BAD_REQUEST
 from ..kit.task import setup as kit_setup
-from .table import RULES
-
-# The wheel has it inside the package, the repository beside it.
-
-
-schema = Schema("remote_jupyter", CONFIG / "defaults.yml", RULES)
-
+from .table import schema
 
 setup = partial(kit_setup, schema)
+password = secret.given
 
 
-def settings_for(c, flags=None):
-    """Return the settings to a task that is no setup task; raises Exit with status 2 where one is wrong, or *c* has no host."""
+def settings_for(c: Any, flags: Mapping[str, Any] | None = None) -> SimpleNamespace:
+    """Return the settings for a task that is not a setup task.
+
+    Args:
+        c: the connection to the server.
+        flags: values that win over files and the environment, by dotted name.
+
+    Raises:
+        Exit: with status 2, if a setting is not valid or *c* is not a connection.
+    """
     if not isinstance(c, Connection):
-        raise Exit("this is about a server: say which with -H [user@]host", BAD_REQUEST)
+        raise Exit("this task needs a server; name it with -H [user@]host", BAD_REQUEST)
     try:
         return schema.load(c, flags)
     except InvalidSetting as error:
         raise Exit(str(error), BAD_REQUEST) from None
-
-
-password = secret.given

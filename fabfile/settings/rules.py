@@ -1,49 +1,60 @@
-"""Rules for settings: each takes a value and returns it as it is used, or raises ValueError that says what would be valid."""
+"""Rules for settings: each takes a value and returns it as it is used.
+
+A value that is not valid raises ValueError, whose text says what would be valid.
+"""
 
 import ipaddress
 import re
+from collections.abc import Callable
+from typing import Any
 
-from ..kit.settings import nearest
+from ..kit.settings import Rule, nearest
+
+SWITCH = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
 
 
-def boolean(value):
-    """A rule: true or false, also as the words that YAML 1.1 and people use."""
-    words = {
-        "true": True,
-        "yes": True,
-        "on": True,
-        "1": True,
-        "false": False,
-        "no": False,
-        "off": False,
-        "0": False,
-    }
+def boolean(value: Any) -> bool:
+    """Take true or false, or a word for them such as yes and off."""
     if isinstance(value, bool):
         return value
-    if str(value).lower() not in words:
+    if str(value).lower() not in SWITCH:
         raise ValueError("true or false")
-    return words[str(value).lower()]
+    return SWITCH[str(value).lower()]
 
 
-def number(low=0, high=2**31):
-    """A rule: a whole number from *low* to *high*."""
+def number(low: int = 0, high: int = 2**31) -> Rule:
+    """Return a rule that takes a whole number from *low* to *high*."""
 
-    def rule(value):
-        if (
-            isinstance(value, bool)
-            or not re.fullmatch(r"-?\d{1,10}", str(value))
-            or not low <= int(value) <= high
-        ):
+    def rule(value: Any) -> int:
+        whole = not isinstance(value, bool) and re.fullmatch(r"-?\d{1,10}", str(value))
+        if not whole or not low <= int(value) <= high:
             raise ValueError(f"a whole number from {low} to {high}")
         return int(value)
 
     return rule
 
 
-def text(pattern=None, meaning="one line of printable text", empty=True):
-    """A rule: one line of text that the regular expression *pattern* matches as a whole."""
+def text(
+    pattern: str = "", meaning: str = "one line of printable text", empty: bool = True
+) -> Callable[[Any], str]:
+    """Return a rule that takes one line of text.
 
-    def rule(value):
+    Args:
+        pattern: a regular expression that matches the whole text; empty allows any.
+        meaning: what the pattern means, for the error.
+        empty: whether an empty text is valid too.
+    """
+
+    def rule(value: Any) -> str:
         value = "" if value is None else value
         if isinstance(value, (bool, list, dict)):
             raise ValueError(meaning)
@@ -57,22 +68,25 @@ def text(pattern=None, meaning="one line of printable text", empty=True):
     return rule
 
 
-def one_of(*choices):
-    """A rule: one of *choices*; YAML's true and false count as ``yes`` and ``no``."""
+def one_of(*choices: str) -> Rule:
+    """Return a rule that takes one of *choices*; true and false count as ``yes`` and ``no``."""
 
-    def rule(value):
+    def rule(value: Any) -> str:
         value = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
         if value not in choices:
             raise ValueError(" or ".join(choices) + nearest(value, choices))
-        return value
+        return str(value)
 
     return rule
 
 
-def list_of(rule):
-    """A rule: a list, each item by *rule*; one text is a list of one, or of several with commas between them."""
+def list_of(rule: Rule) -> Rule:
+    """Return a rule that takes a list, whose items *rule* takes.
 
-    def whole(value):
+    A text is a list too, with commas between its items.
+    """
+
+    def whole(value: Any) -> tuple[Any, ...]:
         if value is None or value == "":
             return ()
         items = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
@@ -81,35 +95,95 @@ def list_of(rule):
         try:
             return tuple(rule(item) for item in items)
         except ValueError as error:
-            raise ValueError(
-                f"{error}{', with commas between several' if isinstance(value, str) else ''}"
-            ) from None
+            commas = ", separated by commas" if isinstance(value, str) else ""
+            raise ValueError(f"{error}{commas}") from None
 
     return whole
 
 
-def absolute_path(value):
-    """A rule: an absolute path, or one below ``~`` for the login user's home, without ``..``; empty is allowed."""
-    value = text()(value)
-    if value and (
-        not re.match(r"(/|~/)[^/]", value)
-        or ".." in value.split("/")
-        or "//" in value
-        or value[-1] in "/ \\"
-    ):
-        raise ValueError("an absolute path, or one that begins with ~/ for the login user's home")
-    return value
+def absolute_path(value: Any) -> str:
+    """Take an absolute path without ``..``, or an empty text; ``~/`` is the login user's home."""
+    meaning = "an absolute path, or one that begins with ~/ for the login user's home"
+    path = text(meaning=meaning)(value)
+    if not path:
+        return path
+    absolute = re.match(r"(/|~/)[^/]", path)
+    if not absolute or ".." in path.split("/") or "//" in path or path[-1] in "/ \\":
+        raise ValueError(meaning)
+    return path
 
 
-def host_name(value):
-    """A rule: a DNS name or an IP address."""
+def plain_path(value: Any) -> str:
+    """Take an absolute path of plain characters, as the first line of a script needs it.
+
+    systemd's ExecStart takes no others either.
+    """
+    path = absolute_path(value)
+    if not re.fullmatch(r"[\w./~+@-]*", path):
+        raise ValueError("an absolute path of letters, digits and ._+@-")
+    return path
+
+
+def host_name(value: Any) -> str:
+    """Take a DNS name or an IP address, and return it in lower case."""
     try:
         return str(ipaddress.ip_address(value))
     except ValueError:
         pass
-    labels = str(value).rstrip(".").split(".")
-    if len(str(value)) > 253 or not all(
-        re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", label) for label in labels
-    ):
+    name = str(value).rstrip(".")
+    label = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
+    if len(str(value)) > 253 or not re.fullmatch(rf"{label}(\.{label})*", name):
         raise ValueError("a host name such as jupyter.example.org, or an IP address")
-    return str(value).rstrip(".").lower()
+    return name.lower()
+
+
+def user_name(value: Any) -> str:
+    """Take the login name of an account other than root."""
+    name = text(
+        r"[a-z_][a-z0-9_-]{0,30}",
+        "a user name: lower-case letters, digits, - and _, at most 31, the first one no digit",
+        empty=False,
+    )(value)
+    if name == "root":
+        raise ValueError("a user other than root, because Jupyter must not run as root")
+    return name
+
+
+def keys(value: Any) -> tuple[str, ...]:
+    """Take public keys, or files that contain some; a comma may be part of a key's options."""
+    meaning = "public keys, or files that contain them"
+    if isinstance(value, dict):
+        raise ValueError(meaning)
+    items = [value] if isinstance(value, str) and value else value or []
+    return tuple(text(meaning=meaning, empty=False)(item) for item in items)
+
+
+def url(value: Any) -> str:
+    """Take a URL without a password, or an empty text.
+
+    Plain HTTP is valid because what is downloaded is verified on its own. A password would show up
+    in plans and in the list of processes.
+    """
+    return text(
+        r"https?://[^\s'\"@/]+(/[^\s'\"]*)?",
+        "an address that begins with https:// and holds no password",
+    )(value)
+
+
+url_path = text(
+    r"/|(/(?!\.+(/|$))[A-Za-z0-9._~-]+)+/?",
+    "a path such as /jupyter: letters, digits and ._~- between slashes, or / alone",
+    empty=False,
+)
+
+requirement = text(
+    r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(\[[\w,. -]+\])?\s*([<>=!~]=?[\w.*+!<>=~, -]+)?",
+    "a package as pip names it, such as jupyterlab or notebook==7.*",
+    empty=False,
+)
+
+device = text(
+    r"/dev/[\w./-]+|(char|block)-[\w*.-]+",
+    "a device such as /dev/nvidia0, or char-nvidia* for a kind",
+    empty=False,
+)
