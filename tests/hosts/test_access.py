@@ -41,7 +41,7 @@ def by_https(host):
     return Visitor(host.address, host.ssh(f"cat {CERTIFICATE}").stdout)
 
 
-def test_a_server_for_the_tunnel_opens_ssh_and_nothing_else(hidden, oracle, run):
+def test_tunnel_setup_opens_only_ssh(hidden, oracle, run):
     seen = oracle(hidden)
     assert not seen.package("apache2").is_installed
     assert (open_to_all(hidden), let_in(hidden)) == ({22}, {"22/tcp"})
@@ -56,9 +56,7 @@ def test_a_server_for_the_tunnel_opens_ssh_and_nothing_else(hidden, oracle, run)
     assert run(hidden, "tunnel-setup").is_calm
 
 
-def test_from_the_tunnel_to_apache_and_back_and_beside_a_site_of_somebody_elses(
-    hidden, run, tunnel, oracle, fab
-):
+def test_from_tunnel_to_apache_and_back_beside_another_site(hidden, run, tunnel, oracle, fab):
     hidden.ssh(f"runuser -u jupyter -- sh -c 'echo kept >{NOTEBOOK}'")
     hash_before = hidden.ssh("cat /home/jupyter/.jupyter/password-hash").stdout
 
@@ -133,7 +131,7 @@ def test_from_the_tunnel_to_apache_and_back_and_beside_a_site_of_somebody_elses(
     assert let_in(hidden) == {"22/tcp"}
 
 
-def test_a_firewall_of_somebody_elses_is_not_removed_for_ours(new_host, tunnelled, run):
+def test_another_firewall_is_not_removed(new_host, tunnelled, run):
     host = new_host("bookworm", lower=tunnelled("bookworm"))
     host.nsenter(
         "ufw disable; apt-get purge -qy ufw; DEBIAN_FRONTEND=noninteractive apt-get install -qy iptables-persistent"

@@ -47,7 +47,7 @@ def person(server, tmp_path):
         somebody.driver.save_screenshot(tmp_path / "jupyterlab.png")
 
 
-def test_a_person_logs_in_and_uses_a_notebook_and_a_terminal(person, server, oracle, tmp_path):
+def test_notebook_and_terminal_in_a_browser(person, server, oracle, tmp_path):
     driver = person.driver
     driver.get(f"http://{server.address}/")
     assert driver.current_url.startswith(f"https://{server.address}/jupyter/login")

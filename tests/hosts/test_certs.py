@@ -77,7 +77,7 @@ def certified(site, issue):
 # -- the first one
 
 
-def test_a_name_that_leads_nowhere_is_said_and_no_try_is_spent(site, issue):
+def test_unknown_name_spends_no_attempt(site, issue):
     before = site.requests
     run = issue(site)
     says = f"{site.name} has no address in the DNS"
@@ -88,7 +88,7 @@ def test_a_name_that_leads_nowhere_is_said_and_no_try_is_spent(site, issue):
     assert certificate_names(site.served()) == {site.name}
 
 
-def test_the_first_certificate_is_rehearsed_then_got_then_served_and_no_kernel_ends(bare, issue):
+def test_first_certificate_is_rehearsed_issued_and_served(bare, issue):
     production, staging = len(bare.acme.production.requests), len(bare.acme.staging.requests)
     with bare.visitor(bare.installed).kernel() as run:
         assert run("x = 41; x + 1") == "42"
@@ -120,7 +120,7 @@ def test_the_first_certificate_is_rehearsed_then_got_then_served_and_no_kernel_e
 
 
 @on("trixie")
-def test_the_staging_server_gives_one_for_trials_and_the_real_server_replaces_it(bare, issue):
+def test_staging_certificate_is_replaced_by_a_real_one(bare, issue):
     before = len(bare.acme.production.requests)
     trial = issue(bare, "issue-cert", "--staging")
     assert trial.status == 0, trial.text
@@ -136,7 +136,7 @@ def test_the_staging_server_gives_one_for_trials_and_the_real_server_replaces_it
     assert bare.visitor().compute("6*7") == "42"
 
 
-def test_a_name_more_is_one_more_in_the_certificate(certified, issue):
+def test_another_name_is_added_to_the_certificate(certified, issue):
     other = f"other.{certified.name}"
     certified.acme.name(other, certified.host.address)
     both = f"{certified.name},{other}"
@@ -158,7 +158,7 @@ def test_a_name_more_is_one_more_in_the_certificate(certified, issue):
 # -- renewals
 
 
-def test_certbots_timer_renews_and_the_new_one_is_served_while_a_kernel_runs_on(certified, issue):
+def test_timer_renews_while_a_kernel_runs(certified, issue):
     before = certified.served()
     with certified.visitor().kernel() as run:
         assert run("x = 41; x + 1") == "42"
@@ -169,7 +169,7 @@ def test_certbots_timer_renews_and_the_new_one_is_served_while_a_kernel_runs_on(
     assert issue(certified).is_calm
 
 
-def test_a_renewal_can_be_forced_while_a_kernel_runs_on(certified, issue):
+def test_forced_renewal_while_a_kernel_runs(certified, issue):
     before = certified.served()
     with certified.visitor().kernel() as run:
         assert run("x = 41; x + 1") == "42"
@@ -182,9 +182,7 @@ def test_a_renewal_can_be_forced_while_a_kernel_runs_on(certified, issue):
 
 
 @on("bookworm")
-def test_a_renewal_that_apache_would_not_take_up_changes_nothing_of_what_is_served(
-    certified, issue
-):
+def test_broken_apache_keeps_the_served_certificate(certified, issue):
     before, broken = certified.served(), "/etc/apache2/conf-enabled/broken.conf"
     certified.host.nsenter(f"echo 'Nonsense on' >{broken}")
     try:
@@ -201,7 +199,7 @@ def test_a_renewal_that_apache_would_not_take_up_changes_nothing_of_what_is_serv
 
 
 # The issuer is the same for both releases, so the other one's account is lost too.
-def test_an_account_that_the_issuer_has_forgotten_is_made_anew(certified, issue):
+def test_forgotten_account_is_registered_again(certified, issue):
     before = certified.served()
     certified.acme.production.remember_nothing()
     renew_by_timer(certified.host, fails=True)
@@ -238,7 +236,7 @@ def tries(site):
 
 
 @on("trixie")
-def test_a_name_that_leads_elsewhere_is_said_and_nobody_is_asked(bare, issue):
+def test_name_of_another_server_sends_no_request(bare, issue):
     other = next(one for suite, one in _sites.items() if one is not bare)
     cases = {
         (other.host.address,): f"leads to {other.host.address}, which is not this server (HTTP ",
@@ -263,7 +261,7 @@ def test_a_name_that_leads_elsewhere_is_said_and_nobody_is_asked(bare, issue):
 
 
 @on("bookworm")
-def test_a_closed_port_80_is_said_and_nobody_is_asked(bare, issue):
+def test_closed_port_80_sends_no_request(bare, issue):
     before = bare.requests
     bare.host.nsenter("ufw insert 1 deny 80")
     try:
@@ -284,7 +282,7 @@ def test_a_closed_port_80_is_said_and_nobody_is_asked(bare, issue):
 
 
 @on("bookworm")
-def test_a_wrong_clock_is_said_and_nobody_is_asked(bare, issue):
+def test_wrong_clock_sends_no_request(bare, issue):
     before, date = bare.requests, "/usr/local/bin/date"
     wrong = '#!/bin/sh\n[ "$*" = +%s ] || exec /usr/bin/date "$@"\necho $(($(/usr/bin/date +%s) - 7200))\n'
     bare.host.nsenter(f"cat >{date}; chmod 755 {date}", input=wrong)
@@ -303,7 +301,7 @@ def test_a_wrong_clock_is_said_and_nobody_is_asked(bare, issue):
 
 
 @on("trixie")
-def test_a_rehearsal_that_fails_spends_no_try(bare, issue):
+def test_failed_rehearsal_spends_no_attempt(bare, issue):
     before = len(bare.acme.production.requests)
     with bare.acme.staging.gone(), served_on(bare):
         says = "the rehearsal failed; no try with the real server was spent"
@@ -315,7 +313,7 @@ def test_a_rehearsal_that_fails_spends_no_try(bare, issue):
 
 
 @on("bookworm")
-def test_tries_that_fail_are_counted_and_told_and_after_the_last_one_nobody_is_asked(bare, issue):
+def test_failed_attempts_are_counted_and_limited(bare, issue):
     bare.acme.name(BLOCKED, bare.host.address)
     production = bare.acme.production
     with served_on(bare):
@@ -356,7 +354,7 @@ def test_tries_that_fail_are_counted_and_told_and_after_the_last_one_nobody_is_a
 
 
 @on("trixie")
-def test_with_fallback_the_run_goes_on_and_warns(bare, issue):
+def test_fallback_continues_with_a_warning(bare, issue):
     with (
         bare.acme.production.refusing(429, "rateLimited", "too many certificates already issued"),
         served_on(bare),
@@ -375,7 +373,7 @@ def test_with_fallback_the_run_goes_on_and_warns(bare, issue):
 
 
 @on("bookworm")
-def test_another_certbot_is_waited_for_and_costs_no_try(bare, operator, tmp_path):
+def test_waits_for_another_certbot(bare, operator, tmp_path):
     hold = "import fcntl, time; f = open('/etc/letsencrypt/.certbot.lock', 'w'); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(600)"
     bare.host.nsenter(["systemd-run", "-q", "--unit=test-holder", "python3", "-c", hold])
     run = Running(bare.host, ["issue-cert"], operator.env(**bare.env()), tmp_path / "run")
@@ -394,9 +392,7 @@ def order(site):
 
 
 @on("trixie")
-def test_an_operator_who_is_killed_leaves_certbot_to_end_and_no_second_one_is_asked_for(
-    bare, issue, operator, tmp_path
-):
+def test_certbot_outlives_a_killed_operator(bare, issue, operator, tmp_path):
     before = order(bare)
     with bare.acme.production.holding():
         first = Running(bare.host, ["issue-cert"], operator.env(**bare.env()), tmp_path / "run")
@@ -411,9 +407,7 @@ def test_an_operator_who_is_killed_leaves_certbot_to_end_and_no_second_one_is_as
 
 
 @on("bookworm")
-def test_after_a_certbot_that_was_killed_the_next_run_gets_the_certificate(
-    bare, issue, operator, tmp_path
-):
+def test_next_run_after_a_killed_certbot_succeeds(bare, issue, operator, tmp_path):
     before = order(bare)
     with bare.acme.production.holding():
         first = Running(bare.host, ["issue-cert"], operator.env(**bare.env()), tmp_path / "run")
@@ -434,7 +428,7 @@ def test_after_a_certbot_that_was_killed_the_next_run_gets_the_certificate(
 # -- status, verify, and back
 
 
-def test_the_status_says_what_is_there_and_when_it_is_renewed(certified, fab):
+def test_cert_status_names_certificate_and_renewal(certified, fab):
     said = fab(certified.host, "cert-status", env=certified.env()).stdout
     rows = dict(
         re.findall(rf"^{re.escape(certified.host.address)}  (\w[\w ]*?)  +(.*)$", said, re.M)
@@ -447,7 +441,7 @@ def test_the_status_says_what_is_there_and_when_it_is_renewed(certified, fab):
     assert re.match(r"certbot looks next on \w+ \d{4}-", rows["renewal"])
 
 
-def test_full_setup_leaves_it_as_it_is(certified, issue):
+def test_full_setup_keeps_the_certificate(certified, issue):
     before = certified.served()
     assert issue(certified, "full-setup").status == 0
     assert issue(certified, "full-setup").is_calm
@@ -455,13 +449,13 @@ def test_full_setup_leaves_it_as_it_is(certified, issue):
 
 
 @on("trixie")
-def test_verify_finds_that_browsers_trust_it(certified, operator):
+def test_verify_reports_a_trusted_certificate(certified, operator):
     done = as_online(certified, operator, "verify")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"certificate: TLS 1\.3, 89 days left; browsers trust it", done.stdout)
 
 
-def test_back_to_self_signed_while_a_kernel_runs_on(certified, issue, fab):
+def test_delete_cert_while_a_kernel_runs(certified, issue, fab):
     visitor = certified.visitor()
     with visitor.kernel() as run:
         assert run("x = 41; x + 1") == "42"

@@ -109,7 +109,7 @@ def leftovers(host):
 # -- from the first run to the last
 
 
-def test_the_plan_tells_file_and_size_and_changes_nothing(plain, install, mirror):
+def test_plan_names_file_and_size_and_changes_nothing(plain, install, mirror):
     with nothing_changes(plain):
         run = install("--dry")
     assert run.status == 3
@@ -121,7 +121,7 @@ def test_the_plan_tells_file_and_size_and_changes_nothing(plain, install, mirror
     assert mirror.fetched("HEAD") == [0]
 
 
-def test_fresh_then_again_then_broken_then_updated_then_removed(plain, install, task, fab, mirror):
+def test_install_repeat_repair_update_and_remove(plain, install, task, fab, mirror):
     before = state(plain)
     first = install()
     assert first.status == 0, first.text
@@ -185,7 +185,7 @@ WRONG = {
 
 @on("bookworm")
 @pytest.mark.parametrize("what", WRONG)
-def test_what_is_not_the_file_is_never_run_and_does_not_stay(plain, install, mirror, what):
+def test_wrong_download_is_deleted_and_never_run(plain, install, mirror, what):
     mirror.instead[NAME], says = WRONG[what]
     run = install()
     assert is_one_failure(
@@ -197,7 +197,7 @@ def test_what_is_not_the_file_is_never_run_and_does_not_stay(plain, install, mir
 
 @on("trixie")
 @pytest.mark.parametrize("status", [404, 403])
-def test_a_server_that_says_no_is_not_asked_again(plain, install, mirror, status):
+def test_refused_download_is_not_retried(plain, install, mirror, status):
     mirror.status = status
     run = install()
     assert is_one_failure(
@@ -208,7 +208,7 @@ def test_a_server_that_says_no_is_not_asked_again(plain, install, mirror, status
 
 
 @on("bookworm")
-def test_what_breaks_off_is_resumed_where_it_stopped(plain, install, mirror):
+def test_interrupted_download_resumes(plain, install, mirror):
     mirror.breaks = [1 << 20, 2 << 20, 3 << 20]
     assert install().status == 0
     assert mirror.fetched() == [0, 1 << 20, 2 << 20, 3 << 20]
@@ -216,14 +216,14 @@ def test_what_breaks_off_is_resumed_where_it_stopped(plain, install, mirror):
 
 
 @on("trixie")
-def test_a_server_that_cannot_resume_sends_all_again(plain, install, mirror):
+def test_download_starts_over_without_ranges(plain, install, mirror):
     mirror.breaks, mirror.resumes = [1 << 20], False
     assert install().status == 0
     assert is_whole(plain)
 
 
 @on("trixie")
-def test_a_server_that_goes_away_and_comes_back_is_waited_for(plain, install, mirror):
+def test_download_waits_for_a_restarted_mirror(plain, install, mirror):
     mirror.rate = 4 << 20
     with ThreadPoolExecutor() as pool:
         run = pool.submit(install)
@@ -238,7 +238,7 @@ def test_a_server_that_goes_away_and_comes_back_is_waited_for(plain, install, mi
 
 
 @on("bookworm")
-def test_what_an_older_run_left_of_another_file_is_not_taken_for_this_one(plain, install, mirror):
+def test_old_partial_download_is_not_reused(plain, install, mirror):
     digest = mirror.add(NAME, SMALL)["FABRIC_REMOTE_JUPYTER_PYTHON_SHA256"][:12]
     plain.nsenter(
         f"mkdir {CACHE}; head -c 100000 /dev/urandom >{CACHE}/{digest}-{NAME}.part; touch {CACHE}/old.sh.part"
@@ -249,7 +249,7 @@ def test_what_an_older_run_left_of_another_file_is_not_taken_for_this_one(plain,
 
 
 @on("bookworm")
-def test_the_servers_proxy_is_used(plain, install, mirror):
+def test_the_proxy_of_the_server_is_used(plain, install, mirror):
     plain.nsenter(f"echo 'http_proxy=\"http://{mirror.address}:{mirror.port}\"' >/etc/environment")
     settings = mirror.settings(f"http://mirror.invalid/{NAME}", SMALL)
     try:
@@ -260,9 +260,7 @@ def test_the_servers_proxy_is_used(plain, install, mirror):
 
 
 @on("trixie")
-def test_a_server_that_cannot_download_gets_it_from_the_operator_who_keeps_it(
-    plain, install, mirror, operator
-):
+def test_upload_when_the_server_cannot_download(plain, install, mirror, operator):
     mirror.add(NAME, SMALL)
     mirror.breaks = [1 << 20]
     only_here = mirror.settings(f"http://127.0.0.1:{mirror.port}/{NAME}", SMALL) | {
@@ -303,7 +301,7 @@ def begun(plain, mirror, running):
 
 
 @on("bookworm")
-def test_a_download_outlives_the_connection(plain, install, begun, mirror):
+def test_download_outlives_the_connection(plain, install, begun, mirror):
     mirror.rate = 1 << 20
     first = begun(SMALL)
     assert eventually(lambda: mirror.fetched())
@@ -320,7 +318,7 @@ def test_a_download_outlives_the_connection(plain, install, begun, mirror):
 
 
 @on("trixie")
-def test_an_installation_outlives_the_connection_and_is_not_begun_twice(plain, install, begun):
+def test_installation_outlives_the_connection(plain, install, begun):
     data = made.installer(gates="8")
     first = begun(data)
     assert eventually(lambda: plain.nsenter(f"ls {P}/.installer.info", check=False).stdout)
@@ -344,7 +342,7 @@ GATES = [("bookworm", "2"), ("trixie", "8"), ("bookworm", "13"), ("trixie", "15"
 
 
 @pytest.mark.parametrize(("suite", "gate"), GATES, indirect=["suite"])
-def test_a_killed_installer_is_made_up_for(plain, install, begun, gate):
+def test_killed_installer_is_repaired(plain, install, begun, gate):
     first = begun(made.installer(gates=gate))
     mark = {
         "2": "install_tmp",
@@ -391,7 +389,7 @@ FOREIGN = {
 
 @on("bookworm")
 @pytest.mark.parametrize("what", FOREIGN)
-def test_what_is_there_is_left_alone(plain, install, what):
+def test_foreign_files_are_kept(plain, install, what):
     plant, says = FOREIGN[what]
     plain.nsenter(f"runuser -u jupyter -- sh -c '{plant}'" if "srv" not in plant else plant)
     with nothing_changes(plain):
@@ -403,7 +401,7 @@ def test_what_is_there_is_left_alone(plain, install, what):
 
 
 @on("trixie")
-def test_somebody_elses_conda_is_left_alone_and_the_users_own_is_taken(plain, install, task):
+def test_only_a_conda_of_the_user_is_adopted(plain, install, task):
     assert install().status == 0
     plain.nsenter(f"rm -r {RECORDS}; chown -R daemon {P}")
     with nothing_changes(plain):
@@ -419,7 +417,7 @@ def test_somebody_elses_conda_is_left_alone_and_the_users_own_is_taken(plain, in
 
 
 @on("trixie")
-def test_what_was_whole_once_is_never_removed_as_half_made(plain, install, task):
+def test_complete_installation_is_never_removed(plain, install, task):
     assert install().status == 0
     # As an update by the installer (-u) that was killed leaves it.
     plain.nsenter(
@@ -442,7 +440,7 @@ def test_what_was_whole_once_is_never_removed_as_half_made(plain, install, task)
 
 
 @on("bookworm")
-def test_a_fresh_one_is_updated_in_the_same_run(plain, install):
+def test_fresh_installation_is_updated_at_once(plain, install):
     run = install(FABRIC_REMOTE_JUPYTER_PYTHON_UPDATE="yes")
     assert run.status == 0, run.text
     assert run.changed == FRESH | {
@@ -454,7 +452,7 @@ def test_a_fresh_one_is_updated_in_the_same_run(plain, install):
 
 
 @on("trixie")
-def test_a_server_without_curl_gets_it_first_and_downloads_meanwhile(plain, install, mirror):
+def test_curl_is_installed_before_the_download(plain, install, mirror):
     plain.nsenter("DEBIAN_FRONTEND=noninteractive apt-get purge -qy curl", timeout=120)
     with nothing_changes(plain):
         dry = install("--dry")
@@ -475,7 +473,7 @@ def test_a_server_without_curl_gets_it_first_and_downloads_meanwhile(plain, inst
 
 
 @on("bookworm")
-def test_what_does_not_fit_is_not_begun(plain, install):
+def test_too_small_disk_starts_nothing(plain, install):
     big = install(data=made.installer(size=900 << 20))
     assert is_one_failure(
         big, plain, "install-anaconda", f"MiB are free for {P}, and 921700 MiB are needed"
@@ -492,7 +490,7 @@ def test_what_does_not_fit_is_not_begun(plain, install):
 
 
 @on("trixie")
-def test_a_disk_that_fills_up_meanwhile_is_said(plain, install):
+def test_disk_that_fills_up_is_reported(plain, install):
     plain.small(CACHE, "2M")
     try:
         run = install()
@@ -505,7 +503,7 @@ def test_a_disk_that_fills_up_meanwhile_is_said(plain, install):
 
 
 @on("trixie")
-def test_a_tmp_from_which_nothing_runs_does_no_harm_and_a_home_does(plain, install):
+def test_noexec_is_fine_for_tmp_but_not_for_home(plain, install):
     plain.nsenter("mount -t tmpfs -o noexec tmp /tmp")
     try:
         assert install().status == 0
@@ -525,7 +523,7 @@ def test_a_tmp_from_which_nothing_runs_does_no_harm_and_a_home_does(plain, insta
 
 
 @on("bookworm")
-def test_another_processor_is_refused(plain, task, fab, mirror):
+def test_other_processors_are_rejected(plain, task, fab, mirror):
     plain.nsenter(
         "cd /usr/bin; mv uname uname.kept; printf '#!/bin/sh\\necho riscv64\\n' >uname; chmod 755 uname"
     )
@@ -544,7 +542,7 @@ def test_another_processor_is_refused(plain, task, fab, mirror):
 
 
 @on("bookworm")
-def test_a_prefix_below_a_folder_of_roots_is_the_users(plain, install, task):
+def test_prefix_in_a_folder_of_root_belongs_to_the_user(plain, install, task):
     elsewhere = {"FABRIC_REMOTE_JUPYTER_PYTHON_PREFIX": "/srv/conda"}
     assert install(**elsewhere).status == 0
     assert (
@@ -559,7 +557,7 @@ def test_a_prefix_below_a_folder_of_roots_is_the_users(plain, install, task):
 
 
 @on("trixie")
-def test_nothing_is_downloaded_before_the_terms_are_accepted(plain, install, full_setup, mirror):
+def test_no_download_before_terms_are_accepted(plain, install, full_setup, mirror):
     no = {"FABRIC_REMOTE_JUPYTER_PYTHON_ACCEPT_TERMS": "no"}
     with nothing_changes(plain):
         run, dry = install(**no), install("--dry", **no)
@@ -588,7 +586,7 @@ def test_nothing_is_downloaded_before_the_terms_are_accepted(plain, install, ful
 
 
 @on("bookworm")
-def test_the_channels_terms_are_accepted_only_when_the_operator_did(plain, install):
+def test_channel_terms_follow_the_operator(plain, install):
     no = {"FABRIC_REMOTE_JUPYTER_PYTHON_ACCEPT_TERMS": "no"}
     lacks = made.installer("Miniconda3", versions=made.VERSIONS)
     assert install(data=lacks, FABRIC_REMOTE_JUPYTER_PYTHON_PACKAGES="pip").status == 0
@@ -611,7 +609,7 @@ def test_the_channels_terms_are_accepted_only_when_the_operator_did(plain, insta
 
 
 @on("trixie")
-def test_miniforge_has_no_terms_and_a_condarc_that_brings_some_is_reported(plain, install, mirror):
+def test_miniforge_has_no_terms_unless_condarc_adds_some(plain, install, mirror):
     forge = {
         "FABRIC_REMOTE_JUPYTER_PYTHON_DISTRIBUTION": "miniforge",
         "FABRIC_REMOTE_JUPYTER_PYTHON_ACCEPT_TERMS": "no",
@@ -636,7 +634,7 @@ def test_miniforge_has_no_terms_and_a_condarc_that_brings_some_is_reported(plain
 
 
 @on("bookworm")
-def test_the_shells_file_is_the_users_whatever_there_was(plain, install):
+def test_shell_file_stays_owned_by_the_user(plain, install):
     plain.nsenter(f"rm {HOME}/.bashrc")
     assert install().status == 0
     assert plain.nsenter(f"stat -c '%U %G' {HOME}/.bashrc").stdout == "jupyter jupyter\n"
@@ -675,7 +673,7 @@ def whole(lab, ground, mirror):
         host.down()
 
 
-def test_full_setup_from_end_to_end_with_anaconda_on_both_releases(whole, full_setup, fab):
+def test_full_setup_with_anaconda_on_both_releases(whole, full_setup, fab):
     def story(suite):
         host, env = whole[suite]
         first = full_setup(host, **env)
@@ -699,9 +697,7 @@ def test_full_setup_from_end_to_end_with_anaconda_on_both_releases(whole, full_s
         assert [row["seconds"] for row in rows if row["resource"].startswith("Download ")][0] < 3
 
 
-def test_another_distribution_is_installed_beside_the_first_and_jupyter_moves_there(
-    whole, full_setup, mirror
-):
+def test_jupyter_moves_to_another_distribution(whole, full_setup, mirror):
     host, env = whole["trixie"]
     name = "Miniforge3-26.3.2-3-Linux-x86_64.sh"
     [data] = [data for kept, data in mirror.files.items() if kept.startswith("trixie-")]
@@ -719,7 +715,7 @@ def test_another_distribution_is_installed_beside_the_first_and_jupyter_moves_th
     assert host.nsenter(f"ls {P}/bin/jupyter").stdout
 
 
-def test_removal_stops_the_service_that_runs_from_it(whole, task):
+def test_removal_stops_the_service(whole, task):
     host, _ = whole["bookworm"]
     run = task(host, "remove-anaconda", "--yes", **ANACONDA)
     assert run.status == 0, run.text

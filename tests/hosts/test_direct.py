@@ -73,7 +73,7 @@ def site(suite, tell, lab, acme, task):
     return _sites[suite]
 
 
-def test_jupyter_speaks_tls_itself_and_there_is_no_apache(site, task, oracle):
+def test_jupyter_serves_tls_without_apache(site, task, oracle):
     server, first = site
     assert first.status == 0, first.text
     assert task(server.host, "direct-setup", **server.env(issuer="self-signed")).is_calm
@@ -99,9 +99,7 @@ def test_jupyter_speaks_tls_itself_and_there_is_no_apache(site, task, oracle):
     assert {*ports} == {"22", "8888"}
 
 
-def test_a_certificate_is_got_and_renewed_without_a_restart_while_a_kernel_runs_on(
-    site, task, operator
-):
+def test_certificate_is_issued_and_renewed_without_restart(site, task, operator):
     server, _ = site
     server.acme.name(server.name, server.host.address)
     pid = server.pid
@@ -144,7 +142,7 @@ def test_a_certificate_is_got_and_renewed_without_a_restart_while_a_kernel_runs_
     assert server.installed == server.host.nsenter(["cat", f"{COPY}/cert.pem"]).stdout
 
 
-def test_a_second_jupyter_is_refused_before_it_takes_the_first_ones_key(site, task):
+def test_second_jupyter_cannot_take_the_key(site, task):
     server, _ = site
     ada = {
         "USER_NAME": "ada",
@@ -178,7 +176,7 @@ def renewals(site):
     return ran.strip(), archived(site.host)
 
 
-def test_what_direct_access_has_made_goes_with_it_and_the_certificate_is_kept(site, task, oracle):
+def test_leaving_direct_access_keeps_the_certificate(site, task, oracle):
     server, _ = site
     server.acme.name(server.name, server.host.address)
     assert task(server.host, "direct-setup", **server.env()).status == 0

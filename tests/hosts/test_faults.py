@@ -28,7 +28,7 @@ def public_key(key, **options):
 
 
 @on("trixie")
-def test_hosts_that_cannot_be_reached_are_named_and_the_others_are_done(bare, fab, lab):
+def test_unreachable_hosts_do_not_stop_the_others(bare, fab, lab):
     network = lab.network.subnet(lab.NETWORK)
     nobody = Server(f"root@{lab.network.free_address(network, {bare.address})}", bare.key)
     closed = Server(f"{bare.string}:2222", bare.key)
@@ -45,7 +45,7 @@ def test_hosts_that_cannot_be_reached_are_named_and_the_others_are_done(bare, fa
 
 
 @on("bookworm")
-def test_a_wrong_key_is_named_and_the_right_one_still_lets_in(bare, full_setup, tmp_path):
+def test_wrong_key_is_reported(bare, full_setup, tmp_path):
     public_key(tmp_path / "wrong")
     stranger = Server(bare.string, tmp_path / "wrong")
     with nothing_changes(bare):
@@ -55,9 +55,7 @@ def test_a_wrong_key_is_named_and_the_right_one_still_lets_in(bare, full_setup, 
 
 
 @on("trixie")
-def test_a_changed_host_key_is_refused_before_anything_is_sent_and_mended_as_openssh_says(
-    bare, full_setup, operator, tmp_path
-):
+def test_changed_host_key_stops_before_login(bare, full_setup, operator, tmp_path):
     operator.known_hosts.write_text(f"{bare.address} {public_key(tmp_path / 'other')}\n")
     before = operator.known_hosts.read_bytes()
     logins = "journalctl -q -o cat _COMM=sshd + _COMM=sshd-session | grep -cE 'Accepted|Failed|userauth|Invalid'"
@@ -102,9 +100,7 @@ def person(bare, tmp_path):
 
 
 @on("bookworm", "trixie")
-def test_sudo_with_a_wrong_password_or_none_is_named_and_the_right_one_lets_in(
-    bare, person, full_setup
-):
+def test_wrong_or_missing_sudo_password_is_reported(bare, person, full_setup):
     ada = person("sudo")
     with nothing_changes(bare, but=SUDO_MARKS):
         wrong, none = full_setup(ada, SUDO_PASSWORD="wrong"), full_setup(ada)
@@ -118,7 +114,7 @@ def test_sudo_with_a_wrong_password_or_none_is_named_and_the_right_one_lets_in(
 
 
 @on("bookworm", "trixie")
-def test_somebody_without_sudos_rights_is_told_so(bare, person, full_setup):
+def test_user_without_sudo_rights_is_reported(bare, person, full_setup):
     ada = person()
     with nothing_changes(bare, but=SUDO_MARKS):
         run = full_setup(ada, SUDO_PASSWORD="right")
@@ -128,7 +124,7 @@ def test_somebody_without_sudos_rights_is_told_so(bare, person, full_setup):
 
 
 @on("trixie")
-def test_a_host_without_sudo_is_told_of(bare, person, full_setup):
+def test_host_without_sudo_is_reported(bare, person, full_setup):
     ada = person("sudo")
     with instead_of(bare, "/usr/bin/sudo", ":"), nothing_changes(bare):
         run = full_setup(ada, SUDO_PASSWORD="right")
@@ -164,7 +160,7 @@ OS = "/usr/lib/os-release"
     ],
     indirect=["suite"],
 )
-def test_what_cannot_work_is_found_before_a_user_is_made(bare, full_setup, plant, mend, says):
+def test_preflight_fails_before_the_first_change(bare, full_setup, plant, mend, says):
     if isinstance(plant, int):
         bare.nsenter(
             ["systemd-run", "-q", "--unit=squatter", "python3", "-c", LISTEN.format(plant)]
@@ -182,7 +178,7 @@ def test_what_cannot_work_is_found_before_a_user_is_made(bare, full_setup, plant
     assert full_setup(bare, "--dry").status == 3
 
 
-def test_a_small_disk_is_found_before_it_is_full(new_host, full_setup):
+def test_small_disk_is_found_before_it_is_full(new_host, full_setup):
     host = new_host("bookworm", disk="200M")
     with nothing_changes(host):
         run = full_setup(host)
@@ -234,9 +230,7 @@ def test_a_small_disk_is_found_before_it_is_full(new_host, full_setup):
     ],
     indirect=["suite"],
 )
-def test_an_account_that_is_not_a_persons_or_lives_elsewhere_is_left_alone(
-    bare, full_setup, plant, name, says
-):
+def test_foreign_accounts_are_left_alone(bare, full_setup, plant, name, says):
     bare.nsenter(plant or ":")
     try:
         with nothing_changes(bare):
@@ -328,16 +322,14 @@ AUTHORIZED = f"{HOME}/.ssh/authorized_keys"
     ],
     indirect=["suite"],
 )
-def test_what_somebody_else_put_there_is_left_alone(
-    clone, full_setup, path, plant, task, resource, says
-):
+def test_foreign_files_are_left_alone(clone, full_setup, path, plant, task, resource, says):
     with instead_of(clone, path, plant), nothing_changes(clone):
         runs = full_setup(clone, "--dry"), full_setup(clone)
     assert all(is_one_refusal(run, clone, task, resource, says, "move it away") for run in runs)
 
 
 @on("bookworm", "trixie")
-def test_when_all_that_is_mended_the_same_command_converges(clone, full_setup):
+def test_full_setup_converges_after_all_faults(clone, full_setup):
     assert full_setup(clone).status == 0
     assert full_setup(clone).is_calm
 
@@ -359,7 +351,7 @@ def test_when_all_that_is_mended_the_same_command_converges(clone, full_setup):
         ([], {"JUPYTER_PASSWORD": "two words "}, "JUPYTER_PASSWORD: begins or ends with a space"),
     ],
 )
-def test_what_no_server_could_carry_is_refused_before_connecting(fab, flags, env, says, tmp_path):
+def test_invalid_settings_are_rejected_before_connecting(fab, flags, env, says, tmp_path):
     nowhere = Server("root@192.0.2.1", None)
     began = time.monotonic()
     done = fab(nowhere, "full-setup", *flags, env=env, check=False)

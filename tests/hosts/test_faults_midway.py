@@ -49,9 +49,7 @@ time.sleep(float(sys.argv[2]))
     [("bookworm", "/var/lib/dpkg/lock-frontend"), ("trixie", "/var/lib/apt/lists/lock")],
     indirect=["suite"],
 )
-def test_somebody_elses_apt_is_waited_for_and_named_when_it_does_not_end(
-    new_host, suite, lock, task
-):
+def test_waits_for_another_apt_and_names_it(new_host, suite, lock, task):
     host = new_host(suite)
     host.nsenter("SUDO_FORCE_REMOVE=yes dpkg --purge sudo")
 
@@ -165,7 +163,7 @@ def listing(host, folder):
     ],
     indirect=["suite"],
 )
-def test_a_full_disk_leaves_the_old_file(
+def test_full_disk_leaves_the_old_file(
     used, full_setup, folder, spoil, task_name, resource, handlers
 ):
     used.nsenter(spoil)
@@ -212,9 +210,7 @@ def test_a_full_disk_leaves_the_old_file(
     ],
     indirect=["suite"],
 )
-def test_what_apache_refuses_is_taken_back_and_apache_goes_on(
-    used, full_setup, plant, resource, changed
-):
+def test_what_apache_rejects_is_rolled_back(used, full_setup, plant, resource, changed):
     broken = "/etc/apache2/conf-enabled/broken.conf"
     used.nsenter(f"{plant}; echo 'Nonsense on' >{broken}")
     try:
@@ -253,7 +249,7 @@ SETTINGS = "SshdSettings jupyter"
     [("bookworm", f"echo '# older' >>{DROP_IN}", set()), ("trixie", f"rm {DROP_IN}", {SETTINGS})],
     indirect=["suite"],
 )
-def test_what_sshd_refuses_is_taken_back_and_sshd_still_lets_in(used, full_setup, plant, changed):
+def test_what_sshd_rejects_is_rolled_back(used, full_setup, plant, changed):
     broken = "/etc/ssh/sshd_config.d/99-broken.conf"
     used.nsenter(f"{plant}; echo 'Nonsense yes' >{broken}")
     # As if it had been there before sshd began.
@@ -271,7 +267,7 @@ def test_what_sshd_refuses_is_taken_back_and_sshd_still_lets_in(used, full_setup
 
 
 @on("trixie")
-def test_what_sshd_does_not_read_is_said_and_sshd_still_lets_in(used, full_setup):
+def test_drop_in_that_sshd_does_not_read_is_reported(used, full_setup):
     config = "/etc/ssh/sshd_config"
     used.nsenter(f"sed -i.kept '/^Include/d' {config}; rm {DROP_IN}; systemctl reload ssh")
     try:
@@ -292,7 +288,7 @@ def test_what_sshd_does_not_read_is_said_and_sshd_still_lets_in(used, full_setup
 
 
 @on("trixie")
-def test_a_reload_that_failed_is_made_up_for_by_the_next_run(used, full_setup):
+def test_next_run_repeats_a_failed_reload(used, full_setup):
     folder = "/run/systemd/system/apache2.service.d"
     used.nsenter(
         f"echo 'Header always set X-Older yes' >>{SITE}; systemctl reload apache2; mkdir -p {folder}"
@@ -316,7 +312,7 @@ def test_a_reload_that_failed_is_made_up_for_by_the_next_run(used, full_setup):
 
 
 @on("bookworm")
-def test_what_is_owed_is_paid_as_the_present_settings_want_it(used, full_setup):
+def test_pending_handlers_follow_the_current_settings(used, full_setup):
     with full(used, JUPYTER):
         run = full_setup(used, FABRIC_REMOTE_JUPYTER_JUPYTER_BASE_URL="/elsewhere")
     assert is_one_failure(run, used, "configure-jupyter", f"File {CONFIG}: apply failed: ")
@@ -351,9 +347,7 @@ def unit(host, name):
 
 
 @on("trixie")
-def test_a_dead_connection_is_noticed_and_the_next_run_takes_up_the_step_that_went_on(
-    used, gate, running, full_setup, oracle
-):
+def test_next_run_resumes_after_a_dead_connection(used, gate, running, full_setup, oracle):
     first = running(used, "full-setup")
     assert eventually(lambda: unit(used, "pip"))
     instance, began = unit(used, "pip"), time.monotonic()
@@ -385,9 +379,7 @@ def test_a_dead_connection_is_noticed_and_the_next_run_takes_up_the_step_that_we
 
 
 @on("bookworm")
-def test_an_operator_who_is_killed_leaves_apt_to_end_its_work(
-    new_host, suite, running, task, oracle
-):
+def test_apt_outlives_a_killed_operator(new_host, suite, running, task, oracle):
     host = new_host(suite)
     host.nsenter("SUDO_FORCE_REMOVE=yes dpkg --purge sudo")
     wait = 'DPkg::Pre-Invoke { "touch /run/at; until [ -e /run/go ]; do sleep 0.1; done"; };'
@@ -409,7 +401,7 @@ def test_an_operator_who_is_killed_leaves_apt_to_end_its_work(
 
 
 @on("bookworm")
-def test_ctrl_c_tells_what_was_done_and_what_was_not(used, gate, running, full_setup):
+def test_ctrl_c_reports_what_was_done(used, gate, running, full_setup):
     used.nsenter(f"chmod 755 {HOME}/.ssh; echo '# older' >>{SITE}")
     first = running(used, "full-setup")
     assert eventually(lambda: unit(used, "pip"))

@@ -24,7 +24,7 @@ def visitor(host):
 
 
 @on("bookworm", "trixie")
-def test_passwords_and_folders_may_hold_anything_that_can_be_typed(used, full_setup, fab):
+def test_passwords_and_folders_may_hold_any_character(used, full_setup, fab):
     web, own = f"Grüße aus 東京 {TRAP}", f" ß{TRAP} "
     folder = f"/srv/Meine Bücher %h {TRAP.replace('/', '')} ü"
     odd = {
@@ -100,9 +100,7 @@ def all_processes():
 
 
 @on("bookworm", "trixie")
-def test_passwords_and_hashes_are_in_no_process_no_log_no_answer_and_no_file_but_their_own(
-    used, task, tmp_path
-):
+def test_passwords_and_hashes_stay_in_their_own_files(used, task, tmp_path):
     names = ("JUPYTER_PASSWORD", "USER_PASSWORD", "SUDO_PASSWORD")
     passwords = {name: f"canary-{name.lower()}-{tmp_path.name}" for name in names}
     env = {}
@@ -180,7 +178,7 @@ FAILING = [
 
 
 @on("trixie")
-def test_no_task_shows_a_password_whatever_becomes_of_it(used, fab, tmp_path):
+def test_no_task_shows_a_password(used, fab, tmp_path):
     def marked(kind):
         env = {}
         for name in ("JUPYTER_PASSWORD", "USER_PASSWORD", "SUDO_PASSWORD", "LOGIN_PASSWORD"):

@@ -38,7 +38,7 @@ def visitor(server):
 # -- the story of a fresh host
 
 
-def test_a_dry_run_on_a_bare_host_tells_what_would_change_and_changes_nothing(story):
+def test_dry_run_on_a_bare_host_changes_nothing(story):
     assert story.foretold.status == 3
     assert story.foretold.trips == 1
     assert story.foretold.changed == set()
@@ -46,7 +46,7 @@ def test_a_dry_run_on_a_bare_host_tells_what_would_change_and_changes_nothing(st
     assert story.after == story.before
 
 
-def test_the_first_run_does_what_the_dry_run_foretold(story):
+def test_first_run_does_what_the_dry_run_predicted(story):
     unknown = story.foretold.having("unknown")
     assert story.first.items == story.foretold.items
     assert story.first.changed - unknown == story.foretold.having("would change")
@@ -59,14 +59,14 @@ def test_the_first_run_does_what_the_dry_run_foretold(story):
     )
 
 
-def test_the_second_run_changes_nothing_in_one_round_trip(story):
+def test_second_run_changes_nothing_in_one_round_trip(story):
     assert story.second.is_calm
     assert story.second.items == story.first.items
     assert re.search(r"  ok=\d+ changed=0 failed=0  1 round trip, \d+\.\d s\n$", story.second.out)
     assert story.last.is_calm
 
 
-def test_no_password_shows_but_the_generated_one_once(story):
+def test_only_the_generated_password_is_shown_once(story):
     runs = [story.foretold, story.first, story.second, story.last]
     text, reports = "".join(run.text for run in runs), json.dumps([run.report for run in runs])
     assert PASSWORD not in text
@@ -75,7 +75,7 @@ def test_no_password_shows_but_the_generated_one_once(story):
     assert story.sudo_password not in reports
 
 
-def test_a_server_that_moved_to_another_address_gets_what_names_it_anew(moved):
+def test_new_address_updates_what_contains_it(moved):
     _, run = moved
     config = f"{HOME}/.jupyter/jupyter_server_config.py"
     assert run.status == 0
@@ -97,14 +97,14 @@ def test_the_packages_are_installed(server, oracle):
     assert [name for name in packages if not seen.package(name).is_installed] == []
 
 
-def test_the_login_user_has_a_home_a_shell_sudo_and_a_hashed_password(server, oracle):
+def test_login_user_has_home_shell_sudo_and_password(server, oracle):
     user = oracle(server).user("jupyter")
     assert (user.home, user.shell) == (HOME, "/bin/bash")
     assert "sudo" in user.groups
     assert user.password.startswith("$6$")
 
 
-def test_the_keys_of_root_are_the_login_users_too(server, oracle):
+def test_keys_of_root_let_the_login_user_in(server, oracle):
     seen = oracle(server)
     folder, keys = seen.file(f"{HOME}/.ssh"), seen.file(f"{HOME}/.ssh/authorized_keys")
     assert (folder.user, folder.group, folder.mode) == ("jupyter", "jupyter", 0o700)
@@ -114,14 +114,14 @@ def test_the_keys_of_root_are_the_login_users_too(server, oracle):
     assert set(mine) <= set(seen.file("/root/.ssh/authorized_keys").content_string.splitlines())
 
 
-def test_the_login_user_comes_in_by_key_and_is_root_by_password_only(server, story):
+def test_login_user_needs_a_password_for_sudo(server, story):
     assert server.ssh("whoami", user="jupyter").stdout == "jupyter\n"
     assert server.ssh("sudo -n true", user="jupyter", check=False).returncode == 1
     sudo = server.ssh("sudo -S -p '' whoami", user="jupyter", input=f"{story.sudo_password}\n")
     assert sudo.stdout == "root\n"
 
 
-def test_sshd_wants_keys(server, oracle):
+def test_sshd_requires_keys(server, oracle):
     text = oracle(server).check_output("sshd -T -C user=root,host=localhost,addr=127.0.0.1")
     effective = dict(line.split(" ", 1) for line in text.splitlines())
     assert effective["passwordauthentication"] == "no"
@@ -132,7 +132,7 @@ def test_sshd_wants_keys(server, oracle):
     assert effective["x11forwarding"] == "no"
 
 
-def test_nobody_logs_in_with_a_password_even_the_right_one(server, story, operator):
+def test_ssh_rejects_the_right_password(server, story, operator):
     ask = operator.home / "askpass"
     ask.write_text('#!/bin/sh\nprintf "%s\\n" "$PASSWORD"\n')
     ask.chmod(0o700)
@@ -156,7 +156,7 @@ def test_nobody_logs_in_with_a_password_even_the_right_one(server, story, operat
     assert "Permission denied (publickey)" in done.stderr
 
 
-def test_the_environment_has_jupyterlab_and_the_classic_notebook(server, oracle):
+def test_environment_has_jupyterlab_and_notebook(server, oracle):
     seen = oracle(server)
     assert seen.file(f"{HOME}/jupyter-env/pyvenv.cfg").user == "jupyter"
     for program in ("lab", "notebook"):
@@ -165,7 +165,7 @@ def test_the_environment_has_jupyterlab_and_the_classic_notebook(server, oracle)
         assert re.fullmatch(r"\d+\.\d+\.\d+", version)
 
 
-def test_jupyter_runs_as_the_login_user_and_listens_on_loopback_only(server, oracle):
+def test_jupyter_runs_as_login_user_on_loopback(server, oracle):
     seen = oracle(server)
     service = seen.service("jupyter")
     assert service.is_running
@@ -178,7 +178,7 @@ def test_jupyter_runs_as_the_login_user_and_listens_on_loopback_only(server, ora
         socket.create_connection((server.address, 8888), timeout=1)
 
 
-def test_jupyters_files_are_for_its_user_only_and_the_password_is_an_argon2id_hash(server, oracle):
+def test_jupyter_files_are_private_and_password_is_argon2id(server, oracle):
     seen = oracle(server)
     modes = {"": 0o700, "/jupyter_server_config.py": 0o600, "/password-hash": 0o600}
     for path, mode in modes.items():
@@ -192,7 +192,7 @@ def test_jupyters_files_are_for_its_user_only_and_the_password_is_an_argon2id_ha
     assert argon2.PasswordHasher().verify(stored, PASSWORD)
 
 
-def test_apache_has_its_modules_and_its_site_and_likes_its_configuration(server, oracle):
+def test_apache_has_modules_site_and_valid_configuration(server, oracle):
     seen = oracle(server)
     assert seen.service("apache2").is_running
     assert seen.service("apache2").is_enabled
@@ -204,7 +204,7 @@ def test_apache_has_its_modules_and_its_site_and_likes_its_configuration(server,
     assert seen.run("apache2ctl configtest").rc == 0
 
 
-def test_the_certificate_names_the_server_and_is_the_one_served(server, oracle):
+def test_served_certificate_names_the_server(server, oracle):
     seen = oracle(server)
     openssl = f"openssl x509 -noout -in {CERTIFICATE}"
     assert f"IP Address:{server.address}" in seen.check_output(f"{openssl} -ext subjectAltName")
@@ -215,7 +215,7 @@ def test_the_certificate_names_the_server_and_is_the_one_served(server, oracle):
     assert (key.user, key.group, key.mode) == ("root", "root", 0o600)
 
 
-def test_plain_http_leads_to_https_and_the_root_to_jupyter(server, oracle):
+def test_http_redirects_to_https_and_jupyter(server, oracle):
     curl = "curl -s -o /dev/null -w '%{{http_code}} %{{redirect_url}}' {}"
     outside = subprocess.run(
         ["sh", "-c", curl.format(f"http://{server.address}/jupyter/lab?a=b")], capture_output=True
@@ -227,7 +227,7 @@ def test_plain_http_leads_to_https_and_the_root_to_jupyter(server, oracle):
     assert inside == f"302 https://{server.address}/jupyter/"
 
 
-def test_the_firewall_lets_in_ssh_and_the_web_and_nothing_else(server, oracle):
+def test_firewall_allows_only_ssh_and_web(server, oracle):
     status = oracle(server).check_output("ufw status verbose")
     assert status.startswith("Status: active\n")
     assert "deny (incoming)" in status
@@ -247,7 +247,7 @@ def test_the_firewall_lets_in_ssh_and_the_web_and_nothing_else(server, oracle):
 # -- what a visitor meets
 
 
-def test_a_visitor_with_the_password_has_a_kernel_and_a_terminal(visitor):
+def test_visitor_has_a_kernel_and_a_terminal(visitor):
     assert visitor.ask("GET", "/api/contents").status == 403
     assert visitor.log_in(PASSWORD) == 302
     assert visitor.ask("GET", "/api/contents").status == 200
@@ -255,13 +255,13 @@ def test_a_visitor_with_the_password_has_a_kernel_and_a_terminal(visitor):
     assert "42x" in visitor.type_in_terminal("echo $((6*7))x\r", until="42x")
 
 
-def test_a_wrong_password_lets_nobody_in(visitor):
+def test_wrong_password_is_rejected(visitor):
     for wrong in ("wrong", "", PASSWORD[:-1]):
         assert visitor.log_in(wrong) == 401
     assert visitor.ask("GET", "/api/contents").status == 403
 
 
-def test_another_sites_page_is_refused_even_with_the_visitors_cookies(visitor):
+def test_cross_site_request_with_cookies_is_rejected(visitor):
     assert visitor.log_in(PASSWORD) == 302
     visitor.websocket("/api/events/subscribe").close()
     with visitor.started("terminals", "name") as name:
@@ -275,7 +275,7 @@ def test_another_sites_page_is_refused_even_with_the_visitors_cookies(visitor):
     assert stolen.status in (403, 404)
 
 
-def test_a_foreign_host_name_is_refused_even_with_the_visitors_cookies(visitor):
+def test_foreign_host_name_with_cookies_is_rejected(visitor):
     assert visitor.log_in(PASSWORD) == 302
     for host in (
         "evil.example",
@@ -290,7 +290,7 @@ def test_a_foreign_host_name_is_refused_even_with_the_visitors_cookies(visitor):
         assert refused.value.status_code == 403
 
 
-def test_cookies_are_for_https_only(visitor):
+def test_cookies_are_secure(visitor):
     cookies = visitor.ask("GET", "/login").headers.get_all("Set-Cookie")
     form = f"password=wrong&_xsrf={visitor.cookies['_xsrf']}"
     assert visitor.log_in(PASSWORD) == 302
@@ -431,7 +431,7 @@ BREAKAGES = [
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.what)
-def test_what_broke_is_mended_and_nothing_else(server, full_setup, breakage):
+def test_only_what_broke_is_repaired(server, full_setup, breakage):
     def is_whole():
         return server.ssh(breakage.whole, check=False).returncode == 0
 
@@ -463,7 +463,7 @@ def verify(fab, tmp_path):
     return run
 
 
-def test_verify_finds_a_good_server_good(server, verify):
+def test_verify_passes_on_a_good_server(server, verify):
     status, steps, out = verify(server)
     names = [step["name"] for step in steps]
     assert status == 0
@@ -493,7 +493,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_verify_names_the_task_that_mends_it(server, verify, fab, full_setup, fault):
+def test_verify_names_the_task_that_fixes_it(server, verify, fab, full_setup, fault):
     how, task = FAULTS[fault]
     server.ssh(f"set -e\n{how}")
     status, steps, out = verify(server)
@@ -533,14 +533,12 @@ def person(server, lab):
 
 
 @pytest.mark.parametrize("name", ["root", "jupyter"])
-def test_root_and_the_user_with_the_password_for_sudo_find_nothing_to_do(
-    person, full_setup, story, name
-):
+def test_root_and_user_with_password_find_nothing_to_do(person, full_setup, story, name):
     env = {"SUDO_PASSWORD": story.sudo_password} if name == "jupyter" else {}
     assert full_setup(person(name), **env).is_calm
 
 
-def test_the_user_who_needs_no_password_for_sudo_finds_nothing_to_do(person, full_setup):
+def test_user_with_passwordless_sudo_finds_nothing_to_do(person, full_setup):
     assert full_setup(person("jupyter", "ALL=(ALL:ALL) NOPASSWD: ALL")).is_calm
 
 
@@ -564,7 +562,7 @@ NO_ROOT = {
 
 
 @pytest.mark.parametrize("case", NO_ROOT)
-def test_who_cannot_be_root_is_told_so_once(person, full_setup, case):
+def test_missing_root_rights_are_reported_once(person, full_setup, case):
     name, env, error = NO_ROOT[case]
     run = full_setup(person(name), **env)
     assert (run.status, run.items, run.report["failed"]) == (1, [], 1)
@@ -576,7 +574,7 @@ def test_who_cannot_be_root_is_told_so_once(person, full_setup, case):
 # -- one connection, several hosts, a reboot
 
 
-def test_tasks_of_one_line_share_one_connection(server, fab):
+def test_tasks_of_one_command_share_one_connection(server, fab):
     def logins():
         return int(
             server.ssh(
@@ -589,7 +587,7 @@ def test_tasks_of_one_line_share_one_connection(server, fab):
     assert logins() - before == 2  # fab's, and that of the question itself
 
 
-def test_two_hosts_at_once_both_converge(tell, new_host, fab, tmp_path):
+def test_two_hosts_converge_at_once(tell, new_host, fab, tmp_path):
     layers = {suite: tell(suite).layer for suite in base.SUITES}
     with ThreadPoolExecutor() as pool:
         hosts = list(pool.map(lambda suite: new_host(suite, lower=layers[suite]), layers))
@@ -611,9 +609,7 @@ def test_two_hosts_at_once_both_converge(tell, new_host, fab, tmp_path):
         assert visit(host).log_in(PASSWORD) == 302
 
 
-def test_after_a_reboot_everything_is_up_and_nothing_is_to_be_done(
-    server, lab, oracle, visitor, full_setup
-):
+def test_reboot_brings_everything_back(server, lab, oracle, visitor, full_setup):
     server.reboot()
     assert eventually(lambda: visitor.ask("GET", "/api").status == 200)
     assert visitor.log_in(PASSWORD) == 302

@@ -70,9 +70,7 @@ def eventually(condition, seconds=15):
     return holds
 
 
-def test_a_host_is_a_debian_server_of_its_release_that_has_booted_completely(
-    new_host, suite, oracle
-):
+def test_host_is_a_fully_booted_debian_server(new_host, suite, oracle):
     host = new_host(suite)
     seen = oracle(host)
     assert seen.system_info.codename == suite
@@ -82,13 +80,13 @@ def test_a_host_is_a_debian_server_of_its_release_that_has_booted_completely(
     assert (host.root / "etc/hostname").read_text().strip() == host.name
 
 
-def test_a_host_reaches_the_package_mirror_and_its_certificates_are_trusted(new_host, suite):
+def test_host_reaches_and_trusts_the_package_mirror(new_host, suite):
     host = new_host(suite)
     assert host.ssh("apt-get update").returncode == 0
     assert host.ssh("apt-cache policy apache2").stdout.count("Candidate: 2.4")
 
 
-def test_four_hosts_at_once_have_addresses_and_keys_of_their_own(new_host):
+def test_four_hosts_at_once_have_own_addresses_and_keys(new_host):
     with ThreadPoolExecutor() as pool:
         hosts = list(pool.map(new_host, ["bookworm", "trixie", "bookworm", "trixie"]))
         answers = list(
@@ -98,16 +96,14 @@ def test_four_hosts_at_once_have_addresses_and_keys_of_their_own(new_host):
     assert len({line for answer in answers for line in answer.splitlines()}) == 4 * 4
 
 
-def test_a_name_is_given_once(new_host, lab):
+def test_names_are_unique(new_host, lab):
     host = new_host()
     with pytest.raises(lab.LabError, match="already"):
         lab.up(host.name)
     assert host.ssh("true").returncode == 0
 
 
-def test_a_clone_has_what_the_kept_host_had_and_a_name_and_keys_of_its_own(
-    new_host, suite, lab, layer
-):
+def test_clone_has_files_of_the_layer_and_own_keys(new_host, suite, lab, layer):
     def converge(host):
         host.ssh("echo kept > /srv/note; ln -s /bin/true /srv/link; rm /etc/motd")
 
@@ -126,7 +122,7 @@ def test_a_clone_has_what_the_kept_host_had_and_a_name_and_keys_of_its_own(
     assert one.ssh("cat /srv/note").stdout == "kept\n"
 
 
-def test_a_reboot_keeps_files_and_drops_processes_and_firewall_rules(new_host, suite):
+def test_reboot_keeps_files_and_drops_firewall_rules(new_host, suite):
     host = new_host(suite)
     host.ssh("echo kept > /srv/note; nohup sleep 1000 >/dev/null 2>&1 & echo gone > /run/note")
     nft = ["ip", "netns", "exec", f"rjlab-{host.name}", "nft"]
@@ -142,14 +138,14 @@ def test_a_reboot_keeps_files_and_drops_processes_and_firewall_rules(new_host, s
     assert same == keys
 
 
-def test_a_host_that_reboots_itself_comes_back(new_host):
+def test_host_that_reboots_itself_comes_back(new_host):
     host = new_host()
     before = host.pid
     host.ssh("systemctl reboot", check=False)
     assert eventually(lambda: host.pid not in (None, before))
 
 
-def test_a_cut_host_does_not_answer_until_it_is_mended(new_host):
+def test_cut_host_answers_again_when_plugged_in(new_host):
     host = new_host()
     host.cut()
     with pytest.raises(OSError):
@@ -158,14 +154,14 @@ def test_a_cut_host_does_not_answer_until_it_is_mended(new_host):
     assert host.ssh("echo back").stdout == "back\n"
 
 
-def test_a_small_disk_is_soon_full(new_host):
+def test_small_disk_fills_up(new_host):
     host = new_host(disk="24M")
     host.small("/srv/tiny", "64k")
     assert "No space left" in host.ssh("head -c 1M /dev/zero > /srv/tiny/file", check=False).stderr
     assert "No space left" in host.ssh("head -c 48M /dev/zero > /srv/file", check=False).stderr
 
 
-def test_a_host_that_does_not_boot_shows_its_console_and_leaves_nothing(lab, layer, name):
+def test_failed_boot_shows_the_console_and_leaves_nothing(lab, layer, name):
     def converge(host):
         host.ssh("mv /lib/systemd/systemd /root/; rm /sbin/init")
 
@@ -175,7 +171,7 @@ def test_a_host_that_does_not_boot_shows_its_console_and_leaves_nothing(lab, lay
     assert traces(lab, name) == []
 
 
-def test_nothing_is_left_of_a_host_that_was_taken_down(lab, name):
+def test_down_leaves_nothing(lab, name):
     is_alone = not list(lab.RUN.glob("*.json"))
     sysctl = [Path("/proc/sys", name) for name in lab.network.SYSCTL]
     before = [path.read_text() for path in sysctl]
@@ -197,7 +193,7 @@ def test_nothing_is_left_of_a_host_that_was_taken_down(lab, name):
         assert [path.read_text() for path in sysctl] == before
 
 
-def test_nothing_is_left_when_the_owner_is_killed(lab, name):
+def test_killed_owner_leaves_nothing(lab, name):
     with process(sys.executable, "-c", OWNER, name) as owner:
         assert owner.stdout.readline() == "up\n"
         assert traces(lab, name)
@@ -206,9 +202,7 @@ def test_nothing_is_left_when_the_owner_is_killed(lab, name):
     assert eventually(lambda: not list(lab.RUN.glob(f"{owner.pid}-*")))
 
 
-def test_sweeping_takes_hosts_of_dead_owners_and_leaves_the_others(
-    lab, new_host, name, monkeypatch
-):
+def test_sweep_removes_only_hosts_of_dead_owners(lab, new_host, name, monkeypatch):
     monkeypatch.setattr(lab, "_watch", lambda owner: None)
     alive = new_host()
     with process("sleep", "600") as owner:

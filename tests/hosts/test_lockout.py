@@ -16,9 +16,7 @@ from .fixtures.operator import BIN, REPOSITORY
 # -- the way that works
 
 
-def test_a_chain_ends_well_although_roots_login_is_closed_in_the_middle(
-    new_host, suite, prepared, fab
-):
+def test_chain_survives_closing_the_login_of_root(new_host, suite, prepared, fab):
     host = new_host(suite, prepared)
     # As on a cloud's image, whose own drop-in would let passwords in.
     cloud = "echo PasswordAuthentication yes >/etc/ssh/sshd_config.d/50-cloud-init.conf; systemctl reload ssh"
@@ -54,7 +52,7 @@ WRONG = (
 )
 
 
-def test_a_wrong_key_opens_the_old_way_again(door, fab):
+def test_wrong_key_rolls_back(door, fab):
     path = "/home/jupyter/.ssh/authorized_keys"
     door.nsenter(f"cp -p {path} /root/kept; echo '{WRONG}' >{path}")
     before = state(door)
@@ -70,7 +68,7 @@ def test_a_wrong_key_opens_the_old_way_again(door, fab):
     assert is_calm(door)
 
 
-def test_a_wrong_password_for_sudo_opens_the_old_way_again(door, fab):
+def test_wrong_sudo_password_rolls_back(door, fab):
     before = state(door)
     done = fab(door, "harden-ssh", env=CLOSED | {"USER_PASSWORD": "not this"}, check=False)
     assert done.returncode == 1, done.stdout
@@ -81,7 +79,7 @@ def test_a_wrong_password_for_sudo_opens_the_old_way_again(door, fab):
     assert is_calm(door)
 
 
-def test_a_wrong_password_is_no_proof_though_root_still_gets_in(door, fab):
+def test_wrong_password_is_no_proof_while_root_gets_in(door, fab):
     before = state(door)
     done = fab(door, "harden-ssh", env={"USER_PASSWORD": "not this"}, check=False)
     assert done.returncode == 1, done.stdout
@@ -90,7 +88,7 @@ def test_a_wrong_password_is_no_proof_though_root_still_gets_in(door, fab):
     assert is_calm(door)
 
 
-def test_what_sshd_has_not_read_yet_is_named_before_a_reload_lets_it_lock_out(door, fab):
+def test_unread_sshd_drop_in_is_found_before_reload(door, fab):
     later = "/etc/ssh/sshd_config.d/60-later.conf"
     door.nsenter(f"echo AllowUsers nobody >{later}")
     before = state(door)
@@ -158,7 +156,7 @@ def team(tmp_path, fab):
     return run
 
 
-def test_a_firewall_that_forgets_ssh_opens_again(door, team):
+def test_firewall_without_ssh_rolls_back(door, team):
     before = state(door)
     done = team(door, "-t", "4", "without-ssh")
     assert done.returncode == 1, done.stdout
@@ -170,7 +168,7 @@ def test_a_firewall_that_forgets_ssh_opens_again(door, team):
     assert gets_in(door)
 
 
-def test_a_drop_in_that_sshd_refuses_changes_nothing(door, team):
+def test_invalid_sshd_drop_in_changes_nothing(door, team):
     before = state(door)
     done = team(door, "sshd-with-nonsense")
     assert done.returncode == 1, done.stdout + done.stderr
@@ -180,7 +178,7 @@ def test_a_drop_in_that_sshd_refuses_changes_nothing(door, team):
     assert is_calm(door)
 
 
-def test_two_guards_of_one_name_are_both_put_back(door, team):
+def test_two_rollbacks_of_one_name_both_run(door, team):
     before = state(door)
     done = team(as_user(door), "-i", door.key, "sudo-by-two-files", SUDO_PASSWORD=USER_PASSWORD)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -189,7 +187,7 @@ def test_two_guards_of_one_name_are_both_put_back(door, team):
     assert is_calm(door)
 
 
-def test_a_sudoers_file_with_a_syntax_error_is_not_installed(door, team):
+def test_invalid_sudoers_file_is_not_installed(door, team):
     before = state(door)
     done = team(door, "sudo-with-a-syntax-error")
     assert done.returncode == 1
@@ -198,7 +196,7 @@ def test_a_sudoers_file_with_a_syntax_error_is_not_installed(door, team):
     assert is_calm(door)
 
 
-def test_a_sudoers_file_that_lets_nobody_become_root_is_put_back(door, team):
+def test_sudoers_file_without_a_way_to_root_rolls_back(door, team):
     before = state(door)
     done = team(as_user(door), "-i", door.key, "sudo-for-nobody", SUDO_PASSWORD=USER_PASSWORD)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -208,7 +206,7 @@ def test_a_sudoers_file_that_lets_nobody_become_root_is_put_back(door, team):
     door.ssh("sudo -S -k id", "jupyter", input=USER_PASSWORD + "\n")
 
 
-def test_the_last_one_who_gets_in_is_not_locked_nor_removed(new_host, suite, prepared, fab):
+def test_last_login_is_neither_locked_nor_removed(new_host, suite, prepared, fab):
     host = new_host(suite, prepared)
     env = CLOSED | {"USER_PASSWORD": USER_PASSWORD}
     for last in (["lock-user"], ["remove-user", "--yes"]):
@@ -231,7 +229,7 @@ def rules(host):
     )
 
 
-def test_a_firewall_of_the_admins_own_is_as_it_was_after_the_put_back(door, operator):
+def test_rollback_restores_other_firewall_rules(door, operator):
     mine = "iptables -A INPUT -m state --state ESTABLISHED -j ACCEPT; iptables -A INPUT -p tcp --dport 22 -j ACCEPT"
     door.nsenter(f"{mine}; iptables -P INPUT DROP")
     try:
@@ -245,9 +243,7 @@ def test_a_firewall_of_the_admins_own_is_as_it_was_after_the_put_back(door, oper
         door.nsenter("iptables -P INPUT ACCEPT; iptables -F INPUT")
 
 
-def test_a_firewall_that_was_stopped_is_not_started_by_the_put_back(
-    new_host, suite, prepared, operator
-):
+def test_rollback_does_not_start_a_stopped_firewall(new_host, suite, prepared, operator):
     host = new_host(suite, prepared)
     host.nsenter("ufw allow 443/tcp; ufw --force enable; systemctl start ufw; systemctl stop ufw")
     before = state(host)
@@ -259,7 +255,7 @@ def test_a_firewall_that_was_stopped_is_not_started_by_the_put_back(
     assert "ENABLED=yes" in host.nsenter("cat /etc/ufw/ufw.conf").stdout
 
 
-def test_every_port_of_sshd_stays_open(new_host, suite, prepared, fab):
+def test_every_sshd_port_stays_open(new_host, suite, prepared, fab):
     host = new_host(suite, prepared)
     host.nsenter(
         "printf 'Port 22\\nPort 2222\\n' >/etc/ssh/sshd_config.d/70-port.conf; systemctl reload ssh"
@@ -273,7 +269,7 @@ def test_every_port_of_sshd_stays_open(new_host, suite, prepared, fab):
 # -- the put-back itself
 
 
-def test_a_put_back_waits_for_the_end_of_a_step_that_takes_too_long(door, fab):
+def test_rollback_waits_for_a_slow_step(door, fab):
     before = state(door)
     wrapper = '#!/bin/sh\ncase $* in *enable) sleep 12;; esac\nexec /usr/sbin/ufw "$@"\n'
     door.nsenter("cat >/usr/local/sbin/ufw; chmod 755 /usr/local/sbin/ufw", input=wrapper)
@@ -291,9 +287,7 @@ def test_a_put_back_waits_for_the_end_of_a_step_that_takes_too_long(door, fab):
     assert gets_in(door)
 
 
-def test_a_put_back_that_finds_no_room_is_tried_until_there_is_some(
-    new_host, suite, prepared, fab, operator
-):
+def test_rollback_on_a_full_disk_is_retried(new_host, suite, prepared, fab, operator):
     host = new_host(suite, prepared)
     host.small("/etc/ssh/sshd_config.d", "16k")
     fab(host, "harden-ssh", env={"USER_PASSWORD": USER_PASSWORD})
@@ -355,9 +349,7 @@ class Cut:
         return armed.exists()
 
 
-def test_whenever_the_operator_is_killed_the_old_way_works_again_in_time(
-    prepare, new_host, operator
-):
+def test_killed_operator_rolls_back_in_time(prepare, new_host, operator):
     # Two hosts of each release side by side, five moments on each, one after another: it is the timer that takes long.
     hosts = [
         (new_host(suite, prepare(suite)), task)
@@ -390,9 +382,7 @@ def test_whenever_the_operator_is_killed_the_old_way_works_again_in_time(
         assert list(pool.map(five, *zip(*hosts, strict=True))) == [5] * len(hosts)
 
 
-def test_a_run_that_was_killed_is_put_back_first_by_the_next_one(
-    new_host, suite, prepared, operator, fab
-):
+def test_next_run_rolls_back_a_killed_one_first(new_host, suite, prepared, operator, fab):
     host = new_host(suite, prepared)
     assert Cut(host, operator, 3600).after(0.05)
     env = CLOSED | {"USER_PASSWORD": USER_PASSWORD} | setting(ssh__undo_after=3600)
@@ -409,7 +399,7 @@ def test_a_run_that_was_killed_is_put_back_first_by_the_next_one(
     assert not gets_in(host)
 
 
-def test_a_cut_cable_and_a_reboot_are_no_lock_out(new_host, suite, prepared, operator):
+def test_cut_cable_and_reboot_do_not_lock_out(new_host, suite, prepared, operator):
     host = new_host(suite, prepared)
     before = state(host)
     run = Cut(host, operator, 3600)

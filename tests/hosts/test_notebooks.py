@@ -21,7 +21,7 @@ def folder(tmp_path):
     return made
 
 
-def test_notebooks_go_there_and_back_and_nothing_newer_is_lost(hidden, fab, folder, tmp_path):
+def test_notebooks_sync_both_ways_and_newer_ones_stay(hidden, fab, folder, tmp_path):
     def copy(task, *words, where=folder):
         core = [word for word in words if word == "--dry"]
         done = fab(
@@ -73,7 +73,7 @@ def test_notebooks_go_there_and_back_and_nothing_newer_is_lost(hidden, fab, fold
     assert copy("push-notebooks", where=tmp_path / "nowhere") == (2, set())
 
 
-def test_rsync_is_installed_where_it_is_missing(hidden, fab, folder):
+def test_missing_rsync_is_installed(hidden, fab, folder):
     hidden.ssh("apt-get remove -qy rsync", check=False)
     done = fab(hidden, "push-notebooks", "--folder", folder)
     assert "Package rsync" in done.stdout
@@ -83,7 +83,7 @@ def test_rsync_is_installed_where_it_is_missing(hidden, fab, folder):
     ]
 
 
-def test_the_system_is_updated_without_a_question_and_rebooted_where_told(hidden, fab, tunnel):
+def test_system_update_asks_nothing_and_can_reboot(hidden, fab, tunnel):
     # An older package, a held one, one that nobody needs, and what the tutorial warns of.
     hidden.ssh("""
         set -e; export DEBIAN_FRONTEND=noninteractive

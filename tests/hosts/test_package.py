@@ -86,7 +86,7 @@ def server(tunnelled, lab):
 
 
 @pytest.mark.parametrize("python", pythons.VERSIONS)
-def test_a_teams_own_fabfile(wheel, server, fab, tmp_path, python):
+def test_fabfile_of_a_team_uses_the_wheel(wheel, server, fab, tmp_path, python):
     if python not in pythons.found():
         pytest.skip(f"there is no python{python} here")
     team, venv, port = tmp_path / "team", tmp_path / "venv", 8000 + int(python[2:])

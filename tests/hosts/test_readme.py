@@ -45,7 +45,7 @@ def person(operator, converged):
     return run
 
 
-def test_the_readmes_commands_run_and_so_does_its_fabfile(person, tmp_path, converged):
+def test_commands_and_fabfile_of_the_readme_run(person, tmp_path, converged):
     lines = readme.commands(on_a_host=True)
     assert len(lines) >= 4
     for line in (line for line in lines if "workshop" not in line):
@@ -64,7 +64,7 @@ def test_the_readmes_commands_run_and_so_does_its_fabfile(person, tmp_path, conv
     assert " changed=0 " in person(line, tmp_path, 0)
 
 
-def test_the_ways_back_that_are_commands_lead_back(converged, tell, full_setup):
+def test_undo_commands_of_the_readme_work(converged, tell, full_setup):
     commands = {}
     for _, resource in readme.changes():
         command = resource.undo_hint().partition(", then ")[0]

@@ -8,7 +8,7 @@ TUNNEL = {"jupyter.access": "tunnel"}
 
 
 @pytest.mark.usefixtures("lab")
-def test_debian_12_becomes_13_with_jupyter_working(tunnelled, new_host, run, tunnel):
+def test_jupyter_works_after_upgrade_from_debian_12_to_13(tunnelled, new_host, run, tunnel):
     host = new_host("bookworm", lower=tunnelled("bookworm"))
     host.ssh(
         "touch /etc/apt/apt.conf.d/50unattended-upgrades.ucf-old; echo kept >/home/jupyter/notebooks/kept.ipynb"

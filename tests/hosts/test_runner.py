@@ -26,7 +26,7 @@ done
 ANOTHER_PYTHON = {"JUPYTER_ACCESS": "tunnel", "PYTHON_DISTRIBUTION": "anaconda"}
 
 
-def test_the_service_is_protected_and_kernels_terminals_and_pip_work_in_it(hidden, tunnel):
+def test_kernels_terminals_and_pip_work_in_the_sandbox(hidden, tunnel):
     score = hidden.ssh("systemd-analyze security jupyter.service | tail -n 1").stdout
     assert float(re.search(r"level for jupyter.service: ([\d.]+)", score)[1]) <= 1.6
     with tunnel(hidden, "--no-browser") as opened:
@@ -36,7 +36,7 @@ def test_the_service_is_protected_and_kernels_terminals_and_pip_work_in_it(hidde
         assert visitor.compute(AT_WORK) == "[0, 0, True, True]"
 
 
-def test_a_softer_unit_devices_and_a_limit_of_memory(hidden, tunnel, run):
+def test_sudo_devices_and_memory_limit(hidden, tunnel, run):
     hidden.ssh("echo 'jupyter ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/test")
     look = "import os, subprocess; (os.path.exists('/dev/net/tun'), subprocess.run(['sudo', '-n', 'true']).returncode == 0)"
     with tunnel(hidden, "--no-browser") as opened:
@@ -63,7 +63,7 @@ def test_a_softer_unit_devices_and_a_limit_of_memory(hidden, tunnel, run):
         assert seen() == "(False, False)"
 
 
-def test_jupyter_in_a_session_of_tmux(hidden, tunnel, run, fab):
+def test_jupyter_runs_in_tmux(hidden, tunnel, run, fab):
     in_tmux = TUNNEL | {"jupyter.runner": "tmux"}
     first = run(hidden, "configure-jupyter", settings=in_tmux)
     assert {f"File {UNIT}", f"File {SESSION}", "restart jupyter"} < first.changed
@@ -102,7 +102,7 @@ def test_jupyter_in_a_session_of_tmux(hidden, tunnel, run, fab):
     assert hidden.ssh("tmux ls", user="jupyter", check=False).returncode == 1
 
 
-def test_what_the_user_may_change_is_never_run_by_root(hidden, run, fab):
+def test_root_never_runs_files_of_the_user(hidden, run, fab):
     watched = '#!/bin/sh\nid -u >>/home/jupyter/ran\nexec /home/jupyter/jupyter-env/bin/real "$@"\n'
     plant = """
         cd ~/jupyter-env/bin; wrapper=~/w/$(basename "$(readlink -f python)")
@@ -125,7 +125,7 @@ def test_what_the_user_may_change_is_never_run_by_root(hidden, run, fab):
     assert ran == hidden.ssh("id -u jupyter").stdout
 
 
-def test_by_hand(hidden, fab):
+def test_start_stop_restart_and_status(hidden, fab):
     def by_hand(*words, check=True):
         return fab(
             hidden, *words, check=check, env={"FABRIC_REMOTE_JUPYTER_JUPYTER_ACCESS": "tunnel"}
@@ -158,7 +158,7 @@ def test_by_hand(hidden, fab):
     assert by_hand("open", check=False).returncode == 1
 
 
-def test_the_log_is_followed_until_ctrl_c(hidden, fab, operator):
+def test_log_is_followed_until_ctrl_c(hidden, fab, operator):
     core = ["-H", hidden.string, "-i", str(hidden.key)]
     log = operator.home / "log"
     with open(log, "w") as out:
@@ -179,7 +179,7 @@ def test_the_log_is_followed_until_ctrl_c(hidden, fab, operator):
     assert eventually(lambda: hidden.ssh("pgrep -x journalctl", check=False).returncode == 1)
 
 
-def test_a_new_password_holds_at_once_and_the_kernels_go_on(hidden, tunnel, run, fab):
+def test_new_password_applies_at_once_and_kernels_continue(hidden, tunnel, run, fab):
     with tunnel(hidden, "--no-browser") as opened:
         visitor, other = opened.visitor(), opened.visitor()
         assert visitor.log_in(PASSWORD) == other.log_in(PASSWORD) == 302
@@ -237,7 +237,7 @@ def test_settings_that_the_server_did_not_load_are_found(hidden, run):
     assert run(hidden, "tunnel-setup").is_calm
 
 
-def test_a_classic_configuration_is_migrated(hidden, run, tunnel):
+def test_classic_configuration_is_migrated(hidden, run, tunnel):
     classic = "/home/jupyter/.jupyter/jupyter_notebook_config.py"
     lines = [
         "c = get_config()",
@@ -269,7 +269,7 @@ def test_a_classic_configuration_is_migrated(hidden, run, tunnel):
 
 
 @pytest.mark.parametrize("words", ["status", "start", "logs", "logs --follow"])
-def test_a_server_without_jupyter_is_told_so(new_host, fab, words):
+def test_missing_service_is_reported(new_host, fab, words):
     bare = new_host("bookworm")
     done = fab(bare, *words.split(), check=False)
     assert done.returncode == 1

@@ -28,7 +28,7 @@ def certificate(host):
     ).stdout
 
 
-def test_two_users_have_a_jupyter_each_behind_one_apache(hidden, run):
+def test_two_users_share_one_apache(hidden, run):
     assert run(hidden, "full-setup").status == 0
     one = Visitor(hidden.address, certificate(hidden))
     assert one.log_in(PASSWORD) == 302
@@ -82,7 +82,7 @@ def test_two_users_have_a_jupyter_each_behind_one_apache(hidden, run):
 
 
 @pytest.mark.skipif(bool(browser.MISSING), reason=f"not installed: {', '.join(browser.MISSING)}")
-def test_the_notebook_in_a_browser_through_the_tunnel(hidden, run, tunnel, tmp_path):
+def test_notebook_in_a_browser_through_the_tunnel(hidden, run, tunnel, tmp_path):
     changed = run(
         hidden, "configure-jupyter", settings=NOTEBOOK | {"jupyter.access": "tunnel"}
     ).changed
@@ -135,7 +135,7 @@ MAKE = """
 """
 
 
-def test_jupyter_below_a_site_of_somebody_elses(hidden, run, fab):
+def test_jupyter_below_another_site(hidden, run, fab):
     text = THEIRS.format(name=hidden.address)
     hidden.ssh(f"set -e\n{MAKE}", input=text)
     theirs = "/etc/apache2/sites-available/theirs.conf"
@@ -183,7 +183,7 @@ def test_jupyter_below_a_site_of_somebody_elses(hidden, run, fab):
     assert again.trips == 1
 
 
-def test_a_port_of_apaches_that_is_taken_is_found_before_the_first_change(hidden, run):
+def test_taken_apache_port_is_found_before_the_first_change(hidden, run):
     hidden.ssh("systemd-run -q --unit=other-web -p Type=exec python3 -m http.server 443")
     assert eventually(lambda: hidden.ssh("ss -Hltn | grep -q :443", check=False).returncode == 0)
     for task in ("full-setup", "install-apache"):

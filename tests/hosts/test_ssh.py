@@ -25,7 +25,7 @@ def hard(suite, lab, prepared, fab):
 # -- harden-ssh
 
 
-def test_nothing_fails_an_audit_and_only_the_classical_key_exchange_is_warned_of(hard):
+def test_ssh_audit_warns_only_about_classical_key_exchange(hard):
     audit = subprocess.run(
         [BIN / "ssh-audit", "--no-colors", "--level=warn", hard.address],
         capture_output=True,
@@ -36,7 +36,7 @@ def test_nothing_fails_an_audit_and_only_the_classical_key_exchange_is_warned_of
     assert [line for line in found if "(kex) curve25519-sha256" not in line] == []
 
 
-def test_the_audit_would_find_what_debian_leaves_open(door):
+def test_ssh_audit_finds_the_weaknesses_of_a_default_host(door):
     audit = subprocess.run(
         [BIN / "ssh-audit", "--no-colors", "--level=warn", door.address],
         capture_output=True,
@@ -45,7 +45,7 @@ def test_the_audit_would_find_what_debian_leaves_open(door):
     assert "[fail]" in audit.stdout
 
 
-def test_who_knows_only_the_ecdsa_key_of_a_server_can_follow_it(door, fab, operator):
+def test_known_ecdsa_key_is_followed_by_the_new_one(door, fab, operator):
     kind, key = door.nsenter("cat /etc/ssh/ssh_host_ecdsa_key.pub").stdout.split()[:2]
     operator.known_hosts.write_text(f"{door.address} {kind} {key}\n")
     dry = fab(door, "--dry", "harden-ssh", check=False)
@@ -68,7 +68,7 @@ def test_who_knows_only_the_ecdsa_key_of_a_server_can_follow_it(door, fab, opera
         door.nsenter("rm -f /etc/ssh/sshd_config.d/00-remote-jupyter.conf; systemctl reload ssh")
 
 
-def test_ssh_forwards_to_jupyter_and_nowhere_else(hard):
+def test_ssh_forwards_only_to_jupyter(hard):
     hard.nsenter(
         "python3 -m http.server -b 127.0.0.1 8888 >/dev/null 2>&1 & echo $! >/run/jupyter-like; sleep 0.5"
     )
@@ -88,7 +88,7 @@ def test_ssh_forwards_to_jupyter_and_nowhere_else(hard):
         hard.nsenter("kill $(cat /run/jupyter-like)")
 
 
-def test_a_match_block_that_lets_passwords_in_is_found(hard, fab):
+def test_match_block_that_allows_passwords_is_found(hard, fab):
     hard.nsenter(
         "printf 'Match User jupyter\\nPasswordAuthentication yes\\n' >>/etc/ssh/sshd_config; systemctl reload ssh"
     )
@@ -100,7 +100,7 @@ def test_a_match_block_that_lets_passwords_in_is_found(hard, fab):
     assert "sshd does not take up: passwordauthentication no" in done.stdout, done.stdout
 
 
-def test_a_socket_activated_sshd_is_hardened_too(new_host, suite, prepared, fab):
+def test_socket_activated_sshd_is_hardened_too(new_host, suite, prepared, fab):
     host = new_host(suite, prepared)
     host.nsenter("systemctl disable -q --now ssh.service; systemctl enable -q --now ssh.socket")
     env = CLOSED | {"USER_PASSWORD": USER_PASSWORD}
@@ -119,7 +119,7 @@ def test_a_socket_activated_sshd_is_hardened_too(new_host, suite, prepared, fab)
 # -- users
 
 
-def test_a_locked_user_is_out_and_an_unlocked_one_in_again(door, fab):
+def test_locked_user_is_out_and_unlocked_user_in(door, fab):
     assert "changed=1" in fab(door, "lock-user").stdout
     assert not gets_in(door, "jupyter")
     assert "changed=0 failed=0  1 round trip" in fab(door, "lock-user").stdout
@@ -130,7 +130,7 @@ def test_a_locked_user_is_out_and_an_unlocked_one_in_again(door, fab):
     door.ssh("sudo -S -k id", "jupyter", input=USER_PASSWORD + "\n")
 
 
-def test_sudo_asks_for_no_password_only_while_that_is_asked_for(door, fab):
+def test_passwordless_sudo_can_be_turned_on_and_off(door, fab):
     assert (
         "changed=1"
         in fab(
@@ -145,7 +145,7 @@ def test_sudo_asks_for_no_password_only_while_that_is_asked_for(door, fab):
     assert is_calm(door)
 
 
-def test_a_key_is_removed_and_those_of_others_stay(door, fab, tmp_path):
+def test_removing_a_key_keeps_the_others(door, fab, tmp_path):
     path = "/home/jupyter/.ssh/authorized_keys"
     before = door.nsenter(f"cat {path}").stdout
     subprocess.run(
@@ -166,7 +166,7 @@ def test_a_key_is_removed_and_those_of_others_stay(door, fab, tmp_path):
     door.nsenter(f"sed -i '/^# kept/d' {path}")
 
 
-def test_keys_that_are_named_are_let_in_and_roots_beside_them_only_when_asked(door, fab, tmp_path):
+def test_only_named_keys_are_added(door, fab, tmp_path):
     path = "/home/jupyter/.ssh/authorized_keys"
     subprocess.run(
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "new", "-C", "new"],
@@ -188,7 +188,7 @@ def test_keys_that_are_named_are_let_in_and_roots_beside_them_only_when_asked(do
         door.nsenter(f"cp -p /root/kept {path}")
 
 
-def test_a_user_is_removed_only_when_told_so_and_the_home_stays(new_host, suite, prepared, fab):
+def test_user_is_removed_with_yes_and_the_home_stays(new_host, suite, prepared, fab):
     host = new_host(suite, prepared)
     refused = fab(host, "remove-user", check=False)
     assert refused.returncode == 2
@@ -217,7 +217,7 @@ def config(operator):
     return (operator.home / ".ssh/config").write_text
 
 
-def test_the_users_ssh_config_is_honoured(door, hard, config, operator, fab, lab):
+def test_ssh_config_of_the_operator_is_used(door, hard, config, operator, fab, lab):
     # `hard` lets nobody be forwarded, so `door` is the way to it.
     door.nsenter(
         "printf 'Port 22\\nPort 2222\\n' >/etc/ssh/sshd_config.d/70-port.conf; systemctl reload ssh"
@@ -261,9 +261,7 @@ def let_in(door, locked_key):
     door.nsenter("mv /root/kept /root/.ssh/authorized_keys")
 
 
-def test_a_key_with_a_passphrase_works_by_the_agent_and_by_the_prompt(
-    let_in, locked_key, operator, fab, tmp_path
-):
+def test_key_with_passphrase_works_by_agent_and_prompt(let_in, locked_key, operator, fab, tmp_path):
     told = fab(let_in, "-i", locked_key, "install-apache", "--dry", check=False)
     assert told.returncode == 1, told.stderr
     assert "passphrase" in told.stderr, told.stderr
@@ -327,7 +325,7 @@ def typed(words, operator, *answers):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said.decode()
 
 
-def test_a_new_key_has_the_passphrase_that_was_typed(operator):
+def test_new_key_has_the_typed_passphrase(operator):
     status, said = typed(
         ["create-ssh-key"],
         operator,
@@ -342,7 +340,7 @@ def test_a_new_key_has_the_passphrase_that_was_typed(operator):
     assert subprocess.run([*show, "open sesame"], capture_output=True).returncode == 0
 
 
-def test_a_new_key_is_copied_over_a_password_login(door, fab, operator, tmp_path):
+def test_new_key_is_copied_over_a_password_login(door, fab, operator, tmp_path):
     made = fab(None, "create-ssh-key", "--no-passphrase")
     assert "is made" in made.stdout
     key = operator.home / ".ssh/id_ed25519"
@@ -386,7 +384,7 @@ CERTIFICATES = {
 }
 
 
-def test_a_certified_host_is_known_exactly_when_openssh_knows_it(door, fab, operator, tmp_path):
+def test_certified_host_is_known_as_in_openssh(door, fab, operator, tmp_path):
     for name in ("authority", "stranger"):
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True

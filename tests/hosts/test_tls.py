@@ -89,9 +89,7 @@ def bring(folder, name, days=90, key=None):
     return {"issuer": "own", **paths}, certificate
 
 
-def test_a_certificate_of_ones_own_is_looked_at_before_anything_is_replaced(
-    site, fab, task, tmp_path
-):
+def test_own_certificate_is_checked_before_use(site, fab, task, tmp_path):
     before, name = site.served(), site.name
     wrong = {
         "does not match": bring(tmp_path, name, key=ec.generate_private_key(ec.SECP256R1())),
@@ -141,7 +139,7 @@ def agreed(site, name, version, ciphers="ECDHE-ECDSA-AES128-GCM-SHA256"):
     return None
 
 
-def test_the_modern_profile_is_tls_1_3_alone_and_for_this_site_alone(site, task):
+def test_modern_profile_is_tls_1_3_for_this_site_only(site, task):
     old, new = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
     # The first of all sites, which decides where a client names none; with a cipher that no profile of ours allows.
     path, cbc = "/etc/apache2/sites-available/000-theirs.conf", "ECDHE-ECDSA-AES128-SHA"
@@ -185,7 +183,7 @@ def test_the_modern_profile_is_tls_1_3_alone_and_for_this_site_alone(site, task)
 SCAN = "testssl --quiet --color 0 --warnings off --add-ca /root/roots.pem --jsonfile /root/{}.json -p -s -f -P -S -h -U {}"
 
 
-def test_testssl_gives_the_best_grade_and_finds_nothing(sites, task):
+def test_testssl_gives_the_best_grade(sites, task):
     scanner = sites["trixie"].host  # Debian 12's testssl.sh gives no grades
     scanner.nsenter(
         "apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends testssl.sh"

@@ -13,7 +13,7 @@ from .fixtures.ways import asleep, group
 from .visitor import PASSWORD, eventually
 
 
-def test_a_visitor_uses_jupyter_through_the_tunnel_until_ctrl_c(hidden, tunnel, tmp_path):
+def test_jupyter_works_through_the_tunnel_until_ctrl_c(hidden, tunnel, tmp_path):
     with tunnel(hidden) as opened:
         visitor = opened.visitor()
         assert visitor.ask("GET", "/api/contents").status == 403
@@ -30,7 +30,7 @@ def test_a_visitor_uses_jupyter_through_the_tunnel_until_ctrl_c(hidden, tunnel, 
         assert "the tunnel is closed" in opened.text.splitlines()[-1]
 
 
-def test_verify_goes_through_a_tunnel_and_names_the_task_that_mends_it(hidden, fab):
+def test_verify_uses_a_tunnel_and_names_the_fix(hidden, fab):
     env = {"JUPYTER_PASSWORD": PASSWORD, "FABRIC_REMOTE_JUPYTER_JUPYTER_ACCESS": "tunnel"}
 
     def verify():
@@ -56,14 +56,14 @@ def test_verify_goes_through_a_tunnel_and_names_the_task_that_mends_it(hidden, f
     assert "fix it with: configure-jupyter" in out
 
 
-def test_a_tunnel_ends_with_the_terminal_and_opens_no_browser_where_told(hidden, tunnel, tmp_path):
+def test_tunnel_ends_with_the_terminal(hidden, tunnel, tmp_path):
     with tunnel(hidden, "--no-browser") as opened:
         assert opened.port
         assert (opened.end(signal.SIGHUP), group(opened.process)) == (0, [])
     assert not (tmp_path / "shown").exists()
 
 
-def test_a_port_that_is_taken_is_told_and_the_next_one_used(hidden, tunnel):
+def test_taken_port_is_replaced_by_the_next_one(hidden, tunnel):
     with contextlib.ExitStack() as taken:
         taken.enter_context(tunnel(hidden, "--no-browser", "--port=8950"))
         first, *_ = [taken.enter_context(tunnel(hidden, "--no-browser", "--port=8960"))]
@@ -76,7 +76,7 @@ def test_a_port_that_is_taken_is_told_and_the_next_one_used(hidden, tunnel):
         assert second.visitor().log_in(PASSWORD) == 302
 
 
-def test_a_broken_connection_and_a_sleep_are_mended_while_the_kernel_goes_on(hidden, tunnel):
+def test_tunnel_reconnects_while_the_kernel_runs(hidden, tunnel):
     with tunnel(hidden, "--no-browser") as opened:
         visitor = opened.visitor()
         assert visitor.log_in(PASSWORD) == 302
@@ -97,9 +97,7 @@ def test_a_broken_connection_and_a_sleep_are_mended_while_the_kernel_goes_on(hid
         assert opened.end() == 0
 
 
-def test_a_port_that_another_program_took_meanwhile_is_named_and_is_not_taken_for_jupyter(
-    hidden, tunnel
-):
+def test_program_on_the_port_is_not_taken_for_jupyter(hidden, tunnel):
     with tunnel(hidden, "--no-browser") as opened:
         port = opened.port
         hidden.nsenter("pkill -f '^sshd(-session)?: root'")
@@ -113,7 +111,7 @@ def test_a_port_that_another_program_took_meanwhile_is_named_and_is_not_taken_fo
         assert opened.visitor().log_in(PASSWORD) == 302
 
 
-def test_a_line_that_is_cut_is_noticed_and_a_server_without_jupyter_is_named(hidden, tunnel):
+def test_cut_line_and_missing_jupyter_are_reported(hidden, tunnel):
     with tunnel(hidden, "--no-browser") as opened:
         assert opened.port
         hidden.ssh("systemctl stop jupyter")
@@ -150,7 +148,7 @@ def agent(operator, lab):
     subprocess.run(["ssh-agent", "-k"], env=operator.env(**env), stdout=subprocess.DEVNULL)
 
 
-def test_the_tunnel_logs_in_by_each_way_that_fab_knows(
+def test_tunnel_supports_every_login_of_fab(
     hidden, tunnel, agent, operator, tmp_path, tunnelled, new_host
 ):
     jump = new_host(hidden.suite, lower=tunnelled(hidden.suite))
@@ -197,7 +195,7 @@ def test_the_tunnel_logs_in_by_each_way_that_fab_knows(
         assert "Permission denied" in refused.text
 
 
-def test_what_is_wrong_with_the_request_is_said_before_connecting(fab):
+def test_invalid_requests_fail_before_connecting(fab):
     nobody = lab.Host("nobody", "bookworm", "192.0.2.1", lab.base.folder(), ())
     done = fab(nobody, "tunnel", "--port=99999", check=False, timeout=20)
     assert (done.returncode, done.stderr) == (
