@@ -24,7 +24,6 @@ from fabric import Connection
 from invoke import Exit
 
 from ..kit.report import say
-from ..settings.derived import base_url
 from .openssh import ssh_environment, ssh_words
 from .ports import free_port, holder, is_free
 
@@ -68,7 +67,7 @@ class Tunnel:
     def __init__(self, c: Connection, s: Any, first: int) -> None:
         self.c = c
         self.remote_port = s.jupyter.port
-        self.path = f"{base_url(s)}/"
+        self.path = f"{s.jupyter.base_url.rstrip('/')}/"
         self.scheme = "https" if s.jupyter.access == "direct" else "http"
         self.port = free_port(first, c.original_host)
         self.browser = False  # whether a browser has yet to be opened
