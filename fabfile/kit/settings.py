@@ -10,6 +10,7 @@ from typing import Any
 
 Rule = Callable[[Any], Any]
 Tree = dict[str, dict[str, Any]]
+Settings = SimpleNamespace  # the values: ``settings.group.name``
 
 
 class InvalidSetting(ValueError):
@@ -83,7 +84,7 @@ class Schema:
         """Return the name of the environment variable for the setting *dotted*."""
         return f"FABRIC_{self.key}_{dotted.replace('.', '_')}".upper()
 
-    def load(self, c: Any, flags: Mapping[str, Any] | None = None) -> SimpleNamespace:
+    def load(self, c: Any, flags: Mapping[str, Any] | None = None) -> Settings:
         """Return the settings for a connection, validated.
 
         Args:
@@ -134,7 +135,7 @@ class Schema:
             given[known[variable]] = text
         return given
 
-    def checked(self, tree: Tree) -> SimpleNamespace:
+    def checked(self, tree: Tree) -> Settings:
         """Return *tree* as nested attributes, each value as its rule returns it.
 
         Raises:

@@ -17,14 +17,13 @@ A task gets the validated values as nested attributes::
 
 from collections.abc import Mapping
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 from fabric import Connection
 from invoke import Exit
 
 from ..kit import secret
-from ..kit.settings import InvalidSetting
+from ..kit.settings import InvalidSetting, Settings
 from ..kit.task import BAD_REQUEST
 from ..kit.task import setup as kit_setup
 from .table import schema
@@ -33,7 +32,7 @@ setup = partial(kit_setup, schema)
 password = secret.given
 
 
-def settings_for(c: Any, flags: Mapping[str, Any] | None = None) -> SimpleNamespace:
+def settings_for(c: Any, flags: Mapping[str, Any] | None = None) -> Settings:
     """Return the settings for a task that is not a setup task.
 
     Args:

@@ -1,96 +1,104 @@
-"""The certificate and the key that are served: self-signed, certbot's, or the operator's own."""
+"""The certificate and the key that are served.
 
+They are self-signed, from certbot, or the operator's own. Apache, or Jupyter itself with ``direct``
+access, always reads the same two files, so that another issuer changes nothing for them.
+"""
+
+from collections.abc import Callable, Iterator
 from functools import cache
+
+from fabric import Connection
 
 from ..kit.plan import Section
 from ..kit.quote import sh
 from ..kit.resources import Check, Directory, File, Handler, Package
-from ..kit.resources.check import fail, ok
+from ..kit.resources.check import Verdict, fail, ok
+from ..kit.settings import Settings
 from ..local.certificate import own_pair
 from ..resources import CertificateCopy, SelfSigned
 from .derived import apache, login_user, names
 
 FOLDER = "/etc/remote-jupyter/tls"
-
-
 CERTIFICATE, KEY = f"{FOLDER}/cert.pem", f"{FOLDER}/key.pem"
 
+# With `direct` access Jupyter reads a copy, as the key itself is only for root.
+JUPYTER_FOLDER = "/etc/remote-jupyter/jupyter-tls"
 
-LINEAGE = "remote-jupyter"
-
-
-LIVE = f"/etc/letsencrypt/live/{LINEAGE}"
-
-
-FOR_JUPYTER = (
-    "/etc/remote-jupyter/jupyter-tls"  # with `direct` access, what the login user may read
-)
+CERTBOT_NAME = "remote-jupyter"  # certbot's --cert-name
+CERTBOT_FOLDER = f"/etc/letsencrypt/live/{CERTBOT_NAME}"
 
 
-def pair(c, s):
-    """Yield what makes certificate and key be there, also before the first one of certbot's."""
+def served_certificate(c: Connection, s: Settings) -> Iterator[object]:
+    """Yield the resources that put certificate and key into place.
+
+    With the issuer letsencrypt that is a self-signed certificate until certbot has got one.
+    """
     yield Section("issue-cert")
     yield Package("openssl", lock_timeout=s.apt.lock_timeout)
     yield Directory("/etc/remote-jupyter")
     yield Directory(FOLDER)
+    load = load_certificate(s)
     if s.tls.issuer == "own":
         certificate, key = own_pair(s, names(c, s))
-        yield File(KEY, key, mode="0600", secret=True, notify=taken_up(s))
-        yield File(CERTIFICATE, certificate, notify=taken_up(s))
+        yield File(KEY, key, mode="0600", secret=True, notify=load)
+        yield File(CERTIFICATE, certificate, notify=load)
     elif s.tls.issuer == "letsencrypt":
-        yield SelfSigned(
-            CERTIFICATE, KEY, names(c, s), s.tls.days, f"{LIVE}/fullchain.pem", notify=taken_up(s)
-        )
-        yield certbots(s)
+        unless = f"{CERTBOT_FOLDER}/fullchain.pem"
+        yield SelfSigned(CERTIFICATE, KEY, names(c, s), s.tls.days, unless, notify=load)
+        yield certbot_copy(s)
     else:
-        yield SelfSigned(CERTIFICATE, KEY, names(c, s), s.tls.days, notify=taken_up(s))
+        yield SelfSigned(CERTIFICATE, KEY, names(c, s), s.tls.days, notify=load)
     if s.jupyter.access == "direct":
-        yield only_jupyter(s)
+        yield owner_check(s)
         yield login_user(s)
-        yield Directory(FOR_JUPYTER, group=s.user.name, mode="0750")
-        yield for_jupyter(s)
+        yield Directory(JUPYTER_FOLDER, group=s.user.name, mode="0750")
+        yield jupyter_copy(s)
     yield Section()
 
 
-def certbots(s):
-    """Return the copy of certbot's certificate, where it has one, that is served."""
+def certbot_copy(s: Settings) -> CertificateCopy:
+    """Return the copy of certbot's certificate, if it has one, that is served."""
     return CertificateCopy(
-        FOLDER, f"{LIVE}/fullchain.pem", f"{LIVE}/privkey.pem", needed=False, notify=taken_up(s)
+        FOLDER,
+        f"{CERTBOT_FOLDER}/fullchain.pem",
+        f"{CERTBOT_FOLDER}/privkey.pem",
+        needed=False,
+        notify=load_certificate(s),
     )
 
 
-def for_jupyter(s):
-    """Return the copy that Jupyter itself reads, anew for each connection."""
-    return CertificateCopy(FOR_JUPYTER, CERTIFICATE, KEY, s.user.name, "0640")
+def jupyter_copy(s: Settings) -> CertificateCopy:
+    """Return the copy that Jupyter itself reads, again for each connection."""
+    return CertificateCopy(JUPYTER_FOLDER, CERTIFICATE, KEY, s.user.name, "0640")
 
 
-def only_jupyter(s):
-    """Return the check that no other user's Jupyter has `direct` access, which is for one on a server."""
+def load_certificate(s: Settings) -> Handler:
+    """Return the handler that brings a new certificate into use, without a restart."""
+    if s.jupyter.access == "direct":
+        return Handler("copy certificate", jupyter_copy(s).apply({}))
+    return apache.reload
+
+
+def owner_check(s: Settings) -> Check:
+    """Return the check that no other user's Jupyter has ``direct`` access."""
     return Check(
         "owner of Jupyter's key",
-        sh("stat -c %G {} 2>/dev/null; :", FOR_JUPYTER),
-        key_judge(s.user.name),
+        sh("stat -c %G {} 2>/dev/null; :", JUPYTER_FOLDER),
+        owner_judge(s.user.name),
     )
 
 
-@cache
-def key_judge(user):
-    """Return a judge of whose key it is: one of another user's is neither replaced nor removed."""
+@cache  # equal checks merge, so the same user gets the same judge
+def owner_judge(user: str) -> Callable[[str], Verdict]:
+    """Return a judge of the key's owner, who must be *user* if there is one."""
 
-    def judge(output):
-        other = output.strip()
-        if other in ("", "UNKNOWN", user):
+    def judge(output: str) -> Verdict:
+        owner = output.strip()
+        if owner in ("", "UNKNOWN", user):
             return ok()
         return fail(
-            f"it belongs to {other}'s Jupyter; only one Jupyter of a server can have direct access,"
+            f"it belongs to {owner}'s Jupyter; only one Jupyter of a server can have direct access,"
             " so use jupyter.access apache or tunnel for all of them"
         )
 
     return judge
-
-
-def taken_up(s):
-    """Return the handler after which a new certificate is served, without a restart."""
-    if s.jupyter.access == "direct":
-        return Handler("copy certificate", for_jupyter(s).apply({}))
-    return apache.reload

@@ -1,106 +1,114 @@
-"""The settings' rules, and what follows from the settings."""
+"""What follows from the settings: directories, names, URLs, ports and shared resources."""
 
 import re
 from types import SimpleNamespace
 
+from fabric import Connection
+
 from ..kit.resources import Service, User
+from ..kit.settings import Settings
 from ..resources.apache import CONFIGTEST
 from ..resources.installers import DISTRIBUTIONS
 from ..resources.jupyter import ready
-from .templates import in_url
+from .templates import url_host
+
+# -- the login user
 
 
-def home(s):
+def login_user(s: Settings) -> User:
+    """Return the login user, which every task needs that works in its home."""
+    return User(s.user.name, home(s))
+
+
+def home(s: Settings) -> str:
     """Return the login user's home."""
     return s.user.home or f"/home/{s.user.name}"
 
 
-def login_user(s):
-    """Return the login user as what every task needs that works in that user's home; create-user asks for more."""
-    return User(s.user.name, home(s))
-
-
-def at_home(s, path, default):
-    """Return *path*, or *default* where it is empty, with ``~`` standing for the login user's home."""
-    return re.sub(r"^~(?=/)", lambda _: home(s), path or default)
-
-
-def prefix(s):
-    """Return the folder of the Python environment."""
+def prefix(s: Settings) -> str:
+    """Return the directory of the Python environment."""
     known = DISTRIBUTIONS.get(s.python.distribution)
-    return at_home(s, s.python.prefix, known.folder if known else "~/jupyter-env")
+    return in_home(s, s.python.prefix or (known.folder if known else "~/jupyter-env"))
 
 
-def notebook_dir(s):
-    """Return the folder of the notebooks."""
-    return at_home(s, s.jupyter.notebook_dir, "~/notebooks")
+def notebook_dir(s: Settings) -> str:
+    """Return the directory of the notebooks."""
+    return in_home(s, s.jupyter.notebook_dir or "~/notebooks")
 
 
-def base_url(s):
-    """Return the path of Jupyter's address without a slash at its end; empty for the root."""
+def in_home(s: Settings, path: str) -> str:
+    """Return *path* with the login user's home in place of ``~``."""
+    return re.sub(r"^~(?=/)", lambda _: home(s), path)
+
+
+# -- how browsers reach Jupyter
+
+
+def with_access(s: Settings, access: str) -> Settings:
+    """Return the settings with another access mode; each preset is for one mode."""
+    jupyter = SimpleNamespace(**vars(s.jupyter) | {"access": access})
+    return SimpleNamespace(**vars(s) | {"jupyter": jupyter})
+
+
+def names(c: Connection, s: Settings) -> tuple[str, ...]:
+    """Return the server's names: those in ``tls.domains``, or else the host of the connection."""
+    return s.tls.domains or (c.host.lower(),)
+
+
+def base_url(s: Settings) -> str:
+    """Return the path of Jupyter's URL without a slash at its end; empty for the root."""
     return s.jupyter.base_url.rstrip("/")
 
 
-def by_access(s, access):
-    """Return the settings *s* for this access mode, whatever they say: a preset is for one of them."""
-    return SimpleNamespace(
-        **vars(s) | {"jupyter": SimpleNamespace(**vars(s.jupyter) | {"access": access})}
-    )
+def jupyter_url(c: Connection, s: Settings) -> str:
+    """Return the URL for browsers, or an empty text if Jupyter is reached only through SSH."""
+    host = url_host(names(c, s)[0])
+    return {
+        "apache": f"https://{host}{base_url(s)}/",
+        "direct": f"https://{host}:{s.jupyter.port}{base_url(s)}/",
+        "tunnel": "",
+    }[s.jupyter.access]
 
 
-def open_ports(s):
-    """Return the TCP ports that the access mode opens to everybody."""
+def open_ports(s: Settings) -> tuple[int, ...]:
+    """Return the TCP ports that the access mode opens in the firewall."""
     challenges = (80,) if s.tls.issuer == "letsencrypt" else ()
-    return {"apache": (80, 443), "direct": (s.jupyter.port, *challenges), "tunnel": ()}[
-        s.jupyter.access
-    ]
+    return {
+        "apache": (80, 443),
+        "direct": (s.jupyter.port, *challenges),
+        "tunnel": (),
+    }[s.jupyter.access]
 
 
-def apache_ports(s):
+def apache_ports(s: Settings) -> tuple[int, ...]:
     """Return those of the open ports on which Apache listens."""
     return tuple(port for port in open_ports(s) if port != s.jupyter.port)
 
 
-def names(c, s):
-    """Return the names under which the server is met: ``tls.domains``, or the host as it was given."""
-    return s.tls.domains or (c.host.lower(),)
+# -- services
+
+apache = Service("apache2", check=CONFIGTEST)
 
 
-def jupyter_service(s):
+def jupyter_service(s: Settings) -> Service:
     """Return Jupyter's service, whose unit file configure-jupyter writes."""
     scheme = "https" if s.jupyter.access == "direct" else "http"
     url = f"{scheme}://127.0.0.1:{s.jupyter.port}{base_url(s)}/api"
     return Service(
         s.jupyter.name,
-        ready=ready(s.jupyter.name, s.user.name, url, home(s), to_load(s)),
+        ready=ready(s.jupyter.name, s.user.name, url, home(s), runtime_settings(s)),
         ours=True,
     )
 
 
-def to_load(s):
-    """Return what the running Jupyter must have loaded, under the names that it uses itself."""
+def runtime_settings(s: Settings) -> dict[str, str | int | bool]:
+    """Return what the running Jupyter must have loaded, by Jupyter's own names."""
     direct = s.jupyter.access == "direct"
-    where = {
-        "hostname": "localhost" if direct else "127.0.0.1",
+    return {
+        "hostname": "localhost" if direct else "127.0.0.1",  # localhost: on every interface
         "port": s.jupyter.port,
-    }  # localhost: on every address
-    return where | {
         "base_url": f"{base_url(s)}/",
         "root_dir": notebook_dir(s),
         "token": "",
         "secure": direct,
     }
-
-
-def address(c, s):
-    """Return the address at which a browser finds Jupyter, or an empty text where only a tunnel leads there."""
-    name = in_url(names(c, s)[0])
-    ways = {
-        "apache": f"https://{name}{base_url(s)}/",
-        "direct": f"https://{name}:{s.jupyter.port}{base_url(s)}/",
-        "tunnel": "",
-    }
-    return ways[s.jupyter.access]
-
-
-apache = Service("apache2", check=CONFIGTEST)

@@ -2,14 +2,13 @@
 
 import difflib
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 from invoke import Exit
 from invoke.config import AmbiguousMergeError
 from invoke.util import yaml
 
-from ..kit.settings import InvalidSetting, Schema, plain, without_password
+from ..kit.settings import InvalidSetting, Schema, Settings, plain, without_password
 from ..kit.task import BAD_REQUEST
 
 LEVELS = ("system", "user", "project", "runtime")  # Invoke's levels that come from files
@@ -18,7 +17,7 @@ LEVELS = ("system", "user", "project", "runtime")  # Invoke's levels that come f
 class StrictSchema(Schema):
     """A schema that rejects files with its settings outside of its key."""
 
-    def load(self, c: Any, flags: Mapping[str, Any] | None = None) -> SimpleNamespace:
+    def load(self, c: Any, flags: Mapping[str, Any] | None = None) -> Settings:
         """Return the settings as `Schema.load` does, after a check of the files."""
         self.check_files(c.config)
         return super().load(c, flags)

@@ -1,12 +1,14 @@
-"""Whole configuration files from templates."""
+"""Whole configuration files from config/templates."""
 
 import re
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 from ..kit.quote import CONFIG
 from ..kit.resources import MARK
 
-# For TLS 1.2, by Mozilla's intermediate profile.
+# For TLS 1.2, from Mozilla's intermediate profile: https://wiki.mozilla.org/Security/Server_Side_TLS
 CIPHERS = ":".join(
     f"ECDHE-{kind}-{cipher}"
     for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
@@ -14,17 +16,30 @@ CIPHERS = ":".join(
 )
 
 
-def render(template, **values):
-    """Return the file that *template* of ``config/templates`` makes with *values*."""
-    return environment(CONFIG / "templates").get_template(template).render(values, ciphers=CIPHERS)
+def render(template: str, **values: Any) -> str:
+    """Return a configuration file.
+
+    For example::
+
+        render("sudoers.j2", user="ada")
+
+    Args:
+        template: the name of a file in config/templates.
+        values: the variables of the template, besides ``mark`` and ``ciphers``.
+
+    Raises:
+        jinja2.UndefinedError: if the template uses a variable that is not in *values*.
+    """
+    environment = jinja_environment(CONFIG / "templates")
+    return str(environment.get_template(template).render(values, ciphers=CIPHERS))
 
 
 @cache
-def environment(folder):
-    """Return the Jinja environment of *folder*; a value that a template names and nobody gives is an error."""
-    import jinja2
+def jinja_environment(folder: Path) -> Any:
+    """Return the Jinja environment for the templates in *folder*, with our filters."""
+    import jinja2  # here, as it takes a while and most command lines do without it
 
-    made = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -32,27 +47,27 @@ def environment(folder):
         keep_trailing_newline=True,
         autoescape=False,
     )
-    made.filters |= {
+    environment.filters |= {
         "py": repr,
         "unit": unit_word,
         "unit_path": unit_path,
-        "in_url": in_url,
+        "url_host": url_host,
         "regex": re.escape,
     }
-    made.globals["mark"] = MARK
-    return made
+    environment.globals["mark"] = MARK
+    return environment
 
 
-def unit_path(text):
+def unit_path(text: str) -> str:
     """Return *text* for a systemd setting that takes one path as the rest of its line."""
     return text.replace("%", "%%")
 
 
-def unit_word(text):
+def unit_word(text: str) -> str:
     """Return *text* as one word of a systemd setting that takes several."""
     return '"' + unit_path(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def in_url(host):
-    """Return *host* as a URL has it: an IPv6 address in brackets."""
+def url_host(host: str) -> str:
+    """Return *host* as it is written in a URL: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host

@@ -5,7 +5,7 @@ from ..kit.resources import Check, Withdrawn
 from ..kit.resources.check import fail, ok
 from ..resources import ApacheInclude, ApacheOff, NoCopy, Renewal
 from ..settings import setup
-from ..settings.certificate import FOR_JUPYTER, LINEAGE, only_jupyter
+from ..settings.certificate import CERTBOT_NAME, JUPYTER_FOLDER, owner_check
 from ..settings.derived import apache, open_ports
 from .apache import ACME_SITE, PARTS, SITE, TLS
 from .certificates import HOOK
@@ -32,7 +32,7 @@ def close_other_access(c, s):
     if 80 not in open_ports(s):
         # certbot keeps its certificate; without port 80 each renewal would fail, twice a day.
         yield Withdrawn(HOOK)
-        yield Renewal(LINEAGE, by_timer=False)
+        yield Renewal(CERTBOT_NAME, by_timer=False)
         yield ApacheOff()
 
 
@@ -48,8 +48,8 @@ def without_apache(s):
 
 def without_direct(s):
     """Yield what removes Jupyter's own copy of the key."""
-    yield only_jupyter(s)
-    yield NoCopy(FOR_JUPYTER)
+    yield owner_check(s)
+    yield NoCopy(JUPYTER_FOLDER)
 
 
 def removed_from_apache(path):

@@ -9,7 +9,7 @@ from ..kit.resources.check import fail, ok
 from ..resources import ApacheConf, ApacheInclude, ApacheModule, ApacheSite, ServedCertificate
 from ..resources.apache import CONFIGTEST
 from ..settings import setup
-from ..settings.certificate import CERTIFICATE, KEY, pair
+from ..settings.certificate import CERTIFICATE, KEY, served_certificate
 from ..settings.derived import apache, base_url, names
 from ..settings.templates import render
 from .preflight import ports_are_free
@@ -69,7 +69,7 @@ def configure_apache(c, s):
 
 def own_site(c, s):
     """Yield the virtual hosts of our own, with their certificate."""
-    yield from pair(c, s)
+    yield from served_certificate(c, s)
     yield File(TLS, render("apache-tls.conf.j2"), notify=apache.reload)
     yield ApacheConf("zz-remote-jupyter-tls", notify=apache.reload)
     site = render(

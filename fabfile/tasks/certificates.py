@@ -27,7 +27,16 @@ from ..resources import (
 )
 from ..resources.tls import is_address
 from ..settings import schema, settings_for, setup
-from ..settings.certificate import CERTIFICATE, FOLDER, KEY, LINEAGE, LIVE, certbots, pair, taken_up
+from ..settings.certificate import (
+    CERTBOT_FOLDER,
+    CERTBOT_NAME,
+    CERTIFICATE,
+    FOLDER,
+    KEY,
+    certbot_copy,
+    load_certificate,
+    served_certificate,
+)
 from ..settings.derived import names
 from ..settings.templates import render
 from .apache import answer_challenges
@@ -55,7 +64,7 @@ def issue_cert(c, s):
 
     Self-signed, from Let's Encrypt or another ACME server, or your own.
     """
-    yield from pair(c, s)
+    yield from served_certificate(c, s)
     if s.tls.issuer == "letsencrypt":
         certificate = acme(c, s)
         yield Check("clock", "date +%s", clock)
@@ -64,7 +73,7 @@ def issue_cert(c, s):
         yield Flush()
         yield ChallengeProbe(certificate)
         yield certificate
-        yield Renewal(LINEAGE)
+        yield Renewal(CERTBOT_NAME)
 
 
 @setup(**ACME)
@@ -87,8 +96,8 @@ def delete_cert(c, s):
     yield Package("openssl", lock_timeout=s.apt.lock_timeout)
     yield Directory("/etc/remote-jupyter")
     yield Directory(FOLDER)
-    yield SelfSigned(CERTIFICATE, KEY, names(c, s), s.tls.days, notify=taken_up(s))
-    yield CertbotCertAbsent(LINEAGE)
+    yield SelfSigned(CERTIFICATE, KEY, names(c, s), s.tls.days, notify=load_certificate(s))
+    yield CertbotCertAbsent(CERTBOT_NAME)
 
 
 def by_certbot(s):
@@ -97,8 +106,10 @@ def by_certbot(s):
     yield Service("certbot.timer")
     if s.tls.acme_ca:
         yield File(TRUSTED, authority(s), check="update-ca-certificates >/dev/null 2>&1")
-    copy, reload = (dedent(text).strip() for text in (certbots(s).apply({}), taken_up(s).script))
-    values = {"lineage": LINEAGE, "certificate": CERTIFICATE, "copy": copy, "reload": reload}
+    copy, reload = (
+        dedent(text).strip() for text in (certbot_copy(s).apply({}), load_certificate(s).script)
+    )
+    values = {"lineage": CERTBOT_NAME, "certificate": CERTIFICATE, "copy": copy, "reload": reload}
     yield Directory("/etc/letsencrypt/renewal-hooks/deploy")
     yield File(HOOK, render("certbot-deploy.sh.j2", **values), mode="0755")
 
@@ -126,7 +137,7 @@ def acme(c, s):
             "tls.staging: tls.acme_staging is empty; set it to the server that gives such a certificate"
         )
     return AcmeCertificate(
-        LINEAGE,
+        CERTBOT_NAME,
         names(c, s),
         server,
         s.tls.email,
@@ -150,7 +161,8 @@ def rehearsal(s):
 def installed(s):
     """Return the handler that takes up a certificate that certbot has got."""
     return Handler(
-        "install certificate", sh("{}\n{}", Shell(certbots(s).apply({})), Shell(taken_up(s).script))
+        "install certificate",
+        sh("{}\n{}", Shell(certbot_copy(s).apply({})), Shell(load_certificate(s).script)),
     )
 
 
@@ -177,7 +189,11 @@ def cert_status(c, domain=None):
     s = check_status(c, domain)
     try:
         answers = shell_of(c).batch(
-            [sh("cat {}", CERTIFICATE), SERVING, sh(RENEWAL, LINEAGE, LIVE, CERTIFICATE)]
+            [
+                sh("cat {}", CERTIFICATE),
+                SERVING,
+                sh(RENEWAL, CERTBOT_NAME, CERTBOT_FOLDER, CERTIFICATE),
+            ]
         )
         installed, serving, renewal = (answer.out for answer in answers)
         rows = list(status(installed, serving, renewal, names(c, s)))

@@ -10,8 +10,16 @@ from ..resources import PasswordFile
 from ..resources.jupyter import LoadedSettings
 from ..resources.tls import is_address
 from ..settings import password, setup
-from ..settings.certificate import FOR_JUPYTER, pair
-from ..settings.derived import base_url, home, jupyter_service, names, notebook_dir, prefix, to_load
+from ..settings.certificate import JUPYTER_FOLDER, served_certificate
+from ..settings.derived import (
+    base_url,
+    home,
+    jupyter_service,
+    names,
+    notebook_dir,
+    prefix,
+    runtime_settings,
+)
 from ..settings.templates import render
 from .python import install_anaconda
 
@@ -81,7 +89,7 @@ def configure_jupyter(c, s, ask_password=False):
     yield File(f"{config}/{CONFIG_FILE}", content, user, mode="0600", notify=service.restart)
     yield File(unit, render("jupyter.service.j2", **values), notify=service.restart)
     yield service
-    yield LoadedSettings(service, home(s), json.dumps(to_load(s), sort_keys=True))
+    yield LoadedSettings(service, home(s), json.dumps(runtime_settings(s), sort_keys=True))
 
 
 def own_tls(c, s):
@@ -95,7 +103,7 @@ def own_tls(c, s):
             "tls.profile: modern needs Apache; with jupyter.access direct, Jupyter also accepts"
             " TLS 1.2, so use intermediate"
         )
-    yield from pair(c, s)
+    yield from served_certificate(c, s)
 
 
 def tmux_session(s, service):
@@ -137,7 +145,7 @@ def template_values(c, s):
         "names": ["localhost", *host_names],
         "by_address": any(map(is_address, host_names)),
         "behind_proxy": s.jupyter.access == "apache",
-        "tls": FOR_JUPYTER if s.jupyter.access == "direct" else "",
+        "tls": JUPYTER_FOLDER if s.jupyter.access == "direct" else "",
         "writable": outermost(home(s), notebook_dir(s), prefix(s), *["/tmp"] * tmux),
         "name": s.jupyter.name,
         "session": session_script(s) if tmux else "",

@@ -1,7 +1,7 @@
 """Flows that only join other tasks."""
 
 from ..settings import setup
-from ..settings.derived import by_access
+from ..settings.derived import with_access
 from .access import close_other_access
 from .apache import configure_apache, enable_apache_modules, install_apache
 from .certificates import issue_cert
@@ -45,7 +45,7 @@ def one_way_in(c, s):
 )
 def full_setup(c, s, ask_password=False):
     """Do everything: Jupyter behind Apache with TLS."""
-    s = by_access(s, "apache")
+    s = with_access(s, "apache")
     yield from jupyter_itself(c, s, ask_password)
     yield from install_apache.body(c, s)
     yield from enable_apache_modules.body(c, s)
@@ -68,7 +68,7 @@ def tunnel_setup(c, s, ask_password=False):
 
     The task tunnel leads there.
     """
-    s = by_access(s, "tunnel")
+    s = with_access(s, "tunnel")
     yield from jupyter_itself(c, s, ask_password)
     yield from one_way_in(c, s)
 
@@ -85,7 +85,7 @@ def tunnel_setup(c, s, ask_password=False):
 )
 def direct_setup(c, s, ask_password=False):
     """Do everything: Jupyter with TLS and no Apache."""
-    s = by_access(s, "direct")
+    s = with_access(s, "direct")
     yield from jupyter_itself(c, s, ask_password)
     yield from one_way_in(c, s)
     yield from issue_cert.body(c, s)

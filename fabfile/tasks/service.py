@@ -12,7 +12,7 @@ from ..kit.shell import shell_of
 from ..kit.task import BAD_REQUEST
 from ..local.forwarding import show_page
 from ..settings import settings_for
-from ..settings.derived import address, jupyter_service
+from ..settings.derived import jupyter_service, jupyter_url
 
 
 def check(c, lines=0, **_):
@@ -110,7 +110,7 @@ def status(c):
         "restarts": f"{seen['NRestarts']}, after failures",
         "kernels": seen["Kernels"],
         "memory": f"{int(memory) >> 20} MiB" if memory.isdigit() and len(memory) < 19 else "-",
-        "address": address(c, s) or "by the task tunnel",
+        "address": jupyter_url(c, s) or "by the task tunnel",
     }
     for name, value in rows.items():
         say(f"{c.original_host}  {unit}  {name:<9} {value}")
@@ -138,7 +138,7 @@ def logs(c, follow=False, lines=50):
 @controls(no_browser="Do not open a browser, only print the address.")
 def open_(c, no_browser=False):
     """Open Jupyter's address in your browser."""
-    found = address(c, check(c))
+    found = jupyter_url(c, check(c))
     if not found:
         raise Exit(
             "with jupyter.access tunnel there is no address that all can reach; the task tunnel opens one",
