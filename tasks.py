@@ -1,4 +1,4 @@
-"""What a developer of remote-jupyter runs: `inv --list`."""
+"""Tasks for the development of remote-jupyter: `inv --list`."""
 
 import os
 import re
@@ -10,14 +10,17 @@ import venv
 from pathlib import Path
 
 from invoke import Collection, Exit, task
+from invoke.main import program
 
+import fabfile
+from fabfile.local.commandline import answer_mistakes
 from tests.hosts import lab, pythons
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 DEBIAN = Path("/etc/debian_version").exists()
 HERE_IS_ENOUGH = DEBIAN and os.geteuid() == 0
-NEED = "booting servers on this machine needs root on Debian or Ubuntu"
+NEED = "booting servers needs root on Debian or Ubuntu"
 
 LAB_PACKAGES = [
     "debian-archive-keyring",
@@ -30,22 +33,22 @@ LAB_PACKAGES = [
 TEST_PACKAGES = [*LAB_PACKAGES, "chromium", "chromium-driver", "libnss3-tools", "pebble", "rsync"]
 
 REQUIREMENTS = """\
-# Every package that remote-jupyter runs and is tested with, at exact versions: the whole closure of what pyproject.toml names.
-# Install with:    pip install --no-deps --require-hashes -r requirements.txt
-# Made anew with:  inv requirements [--upgrade]
+# The exact version of every package that remote-jupyter needs, for running and for its tests.
+# Install with:  pip install --no-deps --require-hashes -r requirements.txt
+# Made by:       inv requirements [--upgrade], from pyproject.toml
 """
 
 
 @task(name="up", help={"suite": f"a Debian release: {' or '.join(lab.base.SUITES)}"})
 def lab_up(c, name, suite="bookworm"):
-    """Boot a fresh Debian server on this machine; it stays until lab.down."""
+    """Boot a Debian server on this machine, until lab.down."""
     _prepare(LAB_PACKAGES)
     _show(lab.up(name, suite))
 
 
-@task(name="ssh", help={"user": "who to be there"})
+@task(name="ssh", help={"user": "the user to log in as"})
 def lab_ssh(c, name, user="root"):
-    """Log in to a host, or run a command there: inv lab.ssh NAME [-- COMMAND]."""
+    """Log in to a server, or run: inv lab.ssh NAME -- COMMAND."""
     _prepare()
     host = lab.find(name)
     command = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
@@ -56,31 +59,31 @@ def lab_ssh(c, name, user="root"):
 
 @task(name="list")
 def lab_list(c):
-    """Name the hosts that are up."""
+    """List the servers of the lab, with the SSH key for each."""
     _prepare()
     lab.sweep()
     for host in lab.hosts():
         _show(host)
 
 
-# Invoke demands every positional argument, so with --all there is none.
+# Invoke requires every positional argument; with --all there is none.
 @task(
     name="down",
     positional=[] if "--all" in sys.argv else ["name"],
-    help={"all": "every host of this lab"},
+    help={"all": "every server of the lab"},
 )
 def lab_down(c, name=None, all=False):
-    """Remove a host and everything it left on this machine."""
+    """Remove a server and everything that belongs to it."""
     _prepare()
     if bool(name) == all:
-        raise Exit("lab.down takes the name of a host, or --all", 2)
+        raise Exit("lab.down needs the name of a server, or --all", 2)
     lab.sweep()
     lab.down_all() if all else lab.down(name)
 
 
 @task(name="build")
 def lab_build(c):
-    """Make the base trees of every release now, at the same time."""
+    """Build the base systems of all releases, in parallel."""
     _prepare(LAB_PACKAGES)
     program = "import sys; from tests.hosts import lab; lab.build(sys.argv[1])"
     build = [sys.executable, "-c", program]
@@ -91,43 +94,46 @@ def lab_build(c):
 
 @task
 def lint(c):
-    """Check style, types, and all shell, that which the resources generate included."""
+    """Check style, types and shell text, generated text too."""
     checks = ["ruff check .", "ruff format --check .", "mypy", "python -m tests.shell_texts"]
     running = [
         subprocess.Popen([str(BIN / words[0]), *words[1:]], cwd=HERE)
         for words in map(str.split, checks)
     ]
     if any([check.wait() for check in running]):
-        raise Exit("Mend what is named above.", 1)
+        raise Exit("Fix the problems above.", 1)
 
 
 @task(pre=[lint])
 def test(c):
-    """Lint, and run every test that this machine can run; TEST_HOST=root@... takes that server instead of the lab."""
+    """Lint, and run all tests that this machine can run.
+
+    TEST_HOST=root@SERVER tests on that server instead of in the lab, and changes it.
+    """
     pytest = [sys.executable, "-m", "pytest"]
     if os.environ.get("TEST_HOST"):
         print(
-            "Left out: tests that boot hosts of their own; to run these, unset TEST_HOST.",
+            "Skipped: tests that boot servers in the lab; unset TEST_HOST to run them.",
             flush=True,
         )
         pytest += ["-m", "not lab"]
     elif HERE_IS_ENOUGH:
         _prepare(TEST_PACKAGES)
-        print(f"The wheel is tried {pythons.told()}.", flush=True)
-        # One more than the two cores that this was measured on: they wait a lot.
+        print(f"The wheel is tested {pythons.told()}.", flush=True)
+        # One more than the two cores on which this was measured: tests wait a lot.
         pytest += ["--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"]
     else:
         print(
-            f"Left out: tests on servers; {NEED}, or set TEST_HOST=root@SERVER to use yours.",
+            f"Skipped: tests on servers; {NEED}. Set TEST_HOST=root@SERVER to use yours.",
             flush=True,
         )
         pytest += ["-m", "not host"]
     sys.exit(subprocess.run(pytest, cwd=HERE).returncode)
 
 
-@task(help={"upgrade": "take the newest versions, and not the pinned ones where these still fit"})
+@task(help={"upgrade": "take the newest versions instead of keeping the pinned ones"})
 def requirements(c, upgrade=False):
-    """Resolve what pyproject.toml names, for each Python and processor, and pin it in requirements.txt."""
+    """Pin all dependencies in requirements.txt."""
     target = HERE / "requirements.txt"
     comments = re.findall(r'^ +"([\w-]+).*", # (.*)$', (HERE / "pyproject.toml").read_text(), re.M)
     with tempfile.TemporaryDirectory() as folder:
@@ -166,11 +172,11 @@ def requirements(c, upgrade=False):
 
 @task
 def demo(c):
-    """Boot a fresh server and set it up: a Jupyter to look at, on this machine."""
+    """Boot a server on this machine and set up Jupyter on it."""
     _prepare(LAB_PACKAGES)
     host = next((host for host in lab.hosts() if host.name == "demo"), None) or lab.up("demo")
     password = os.environ.get("JUPYTER_PASSWORD") or secrets.token_urlsafe(12)
-    # The host's key is this demo's affair, and does not belong into the user's own known_hosts.
+    # The host key of a demo does not belong in the user's own known_hosts.
     config = host.home / "ssh_config"
     config.write_text(f"UserKnownHostsFile {host.home}/known_hosts\n")
     fab = [BIN / "fab", "-H", host.string, "-i", host.key, "-S", config]
@@ -178,17 +184,15 @@ def demo(c):
     for name in ("full-setup", "verify"):
         done = subprocess.run([*fab, name], cwd=HERE, env=os.environ | settings)
         if done.returncode:
-            print(
-                f"{name} failed. The host is still up; take it down with: .venv/bin/inv lab.down demo"
-            )
+            print(f"{name} failed. The server still runs; remove it: .venv/bin/inv lab.down demo")
             sys.exit(done.returncode)
     print(f"\nJupyter:   https://{host.address}/jupyter\nUser:      jupyter\nPassword:  {password}")
-    print("Look in:   .venv/bin/inv lab.ssh demo\nTake down: .venv/bin/inv lab.down demo")
+    print("Log in:    .venv/bin/inv lab.ssh demo\nRemove:    .venv/bin/inv lab.down demo")
 
 
 @task
 def bench(c):
-    """Measure how long everything takes."""
+    """Measure how long the tasks take."""
     _prepare(LAB_PACKAGES)
     from tests.hosts import bench
 
@@ -197,7 +201,7 @@ def bench(c):
 
 @task
 def picture(c):
-    """Draw docs/terminal.svg anew, from a real run."""
+    """Redraw docs/terminal.svg from a real run."""
     _prepare(LAB_PACKAGES)
     from tests.hosts import picture
 
@@ -215,14 +219,14 @@ def defaults(c):
 
 @task
 def undo_table(c):
-    """Write the README's table of changes and their ways back anew, from the resources."""
+    """Update the README's table of changes and undo hints."""
     from tests import readme
 
     readme.main()
 
 
 def _prepare(packages=()):
-    """Say what is needed for hosts on this machine, and install what is missing."""
+    """Install the Debian *packages* that are missing; exit if this machine cannot boot servers."""
     if not HERE_IS_ENOUGH:
         raise Exit(f"Not possible here: {NEED}.", 1)
     os.environ["PATH"] += ":/usr/sbin:/sbin"  # which root lacks after a plain `su`
@@ -247,3 +251,4 @@ def _show(host):
 
 _lab = Collection("lab", lab_up, lab_ssh, lab_list, lab_down, lab_build)
 namespace = Collection(_lab, test, lint, requirements, demo, bench, picture, defaults, undo_table)
+answer_mistakes(program, "fab", fabfile.ns.task_names)

@@ -1,29 +1,40 @@
 """remote-jupyter: turn a fresh Debian or Ubuntu server into a secure remote Jupyter server.
 
-This package is the collection of the tasks, in the order in which a person meets them. `fab` finds it by itself in a clone,
-as the folder ``fabfile``; installed, it is ``remote_jupyter``, and a team's own fabfile imports the tasks from here.
+The package is a collection of Fabric tasks. In a clone, `fab` finds it as the folder ``fabfile``;
+installed, it is called ``remote_jupyter``, and a team's own fabfile imports the tasks from it.
 
-Most tasks are setup tasks: generators of resources, each of which says one thing that should be true on the server. Begin with
-`users.create_user`, which is one, and `presets.full_setup`, which joins others. A task that does something once, such as
-`tunnel.tunnel`, is a plain Fabric task. What they share:
+The rooms of the house, from the top floor down; each imports only from those below:
 
-    options     the rules of all settings (config/defaults.yml has their defaults), and what follows from them
-    rules       what such rules are made of
-    render      whole configuration files from config/templates
-    installers  the known installers of conda, with what each needs
-    pair        the certificate and the key that are served
-    loaded      what the running Jupyter has really loaded
-    openssh     the command line of OpenSSH that goes where a Fabric connection goes, for tunnel and notebooks
-    web         how a person's browser meets Jupyter, for verify
-    commandline how `fab` lists tasks and answers what was mistyped
-    kit         the engine, which makes true what the tasks say
+    tasks       what `fab --list` shows
+    settings    one table of settings, and what follows from them
+    resources   resources that know a subject: conda, pip, Jupyter, certbot, Apache, ufw, sshd
+    local       what runs on the operator's machine: OpenSSH, port forwarding, a browser
+    kit         the engine, with resources such as File, Package and Service; it knows no subject
+
+Begin with `tasks/users.py`, which has a plain task, and `tasks/presets.py`, which joins tasks.
+
+Example of a team's own fabfile::
+
+    from fabric.main import program
+    from remote_jupyter import adopt, create_user, setup
+    from remote_jupyter.kit.resources import Package
+
+    adopt(program)
+
+    @setup()
+    def workshop(c, s):
+        \"\"\"Prepare a server for our course.\"\"\"
+        yield from create_user.body(c, s)
+        yield Package("graphviz")
 """
 
 from fabric.main import program
 from invoke import Collection
 
-from .local.commandline import adopt
+from .kit.resources import Resource as Resource
+from .local.commandline import adopt as adopt
 from .settings import schema
+from .settings import setup as setup
 from .tasks.access import close_other_access
 from .tasks.apache import configure_apache, enable_apache_modules, install_apache
 from .tasks.certificates import cert_status, delete_cert, issue_cert, renew_cert
@@ -41,7 +52,7 @@ from .tasks.tunnel import tunnel
 from .tasks.users import create_user, lock_user, remove_user
 from .tasks.verify import verify
 
-# In the order in which a person meets them; `fab --list` keeps it.
+# In the order of use, as `fab --list` shows them.
 ns = Collection(
     create_ssh_key,
     copy_ssh_key,
@@ -81,7 +92,6 @@ ns = Collection(
 )
 
 if __name__ == "fabfile":
-    # `fab` found us by itself, in this repository: hosts side by side, one connection a host. A team's own fabfile, which
-    # imports us, keeps Fabric's own executor unless it does the same.
+    # `fab` found this folder by itself. A team's own fabfile calls adopt() if it wants the same.
     adopt(program)
     schema.check_program(program)

@@ -1,6 +1,11 @@
-"""What `fab` itself prints for us: the list of tasks, the help of one, and an answer to what was mistyped."""
+"""What `fab` prints by itself: the list of tasks, the help of a task, and answers to mistakes."""
 
+from __future__ import annotations
+
+import difflib
 import re
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 from invoke import Exit, ParseError
 
@@ -8,36 +13,46 @@ from ..kit import task as kit
 from ..kit.settings import nearest
 from ..kit.task import BAD_REQUEST
 
-LISTS = ("flat", "nested", "json")  # the formats of --list-format
+LIST_FORMATS = ("flat", "nested", "json")
 
 
-def adopt(program):
-    """Let the Fabric *program* run hosts side by side over one connection each, and list, help and answer as we do."""
+def adopt(program: Any) -> None:
+    """Let a Fabric program run, list and explain tasks as `fab` does in this repository.
+
+    Hosts run side by side, with one connection each; a dry run that would change something ends
+    with status 3. Call it in a fabfile, before the tasks::
+
+        from fabric.main import program
+        from remote_jupyter import adopt
+
+        adopt(program)
+
+    Args:
+        program: `fabric.main.program`, or another `fabric.main.Fab`.
+    """
     kit.adopt(program)
-    help_of = program.print_task_help
+    print_help = program.print_task_help
 
-    def list_flat():
-        # Invoke sorts by name.
+    def list_flat() -> None:
+        # Invoke sorts by name; here the collection's order is the order of use.
         place = {name: number for number, name in enumerate(program.collection.task_names)}
         pairs = program._make_pairs(program.scoped_collection)
         program.display_with_columns(
             sorted(pairs, key=lambda pair: place.get(pair[0].split()[0], len(place)))
         )
 
-    def print_task_help(name):
+    def print_task_help(name: str) -> None:
         for argument in program.parser.contexts[name].args.values():
-            argument.help = (
-                f"{argument.help or ''} {behind(program.collection[name], argument)}".strip()
-            )
-        help_of(name)
+            origin = default_of(program.collection[name], argument)
+            argument.help = f"{argument.help or ''} {origin}".strip()
+        print_help(name)
 
     program.list_flat, program.print_task_help = list_flat, print_task_help
-    for step in ("parse_tasks", "parse_cleanup"):
-        setattr(program, step, answering(program, getattr(program, step)))
+    answer_mistakes(program)
 
 
-def behind(task, argument):
-    """Return which setting stands behind a flag, and its default."""
+def default_of(task: Any, argument: Any) -> str:
+    """Return a sentence for the help of a flag: its setting and its default, if it has them."""
     flags = getattr(task, "flags", {})
     dotted = flags.get(argument.name) or flags.get(argument.name.removeprefix("no_"))
     default = task.schema.default(dotted) if dotted else argument.default
@@ -45,60 +60,121 @@ def behind(task, argument):
         return ""
     if isinstance(default, list):
         default = ", ".join(map(str, default))
-    shown = (
-        str(default).lower() if isinstance(default, bool) else default if default != "" else "empty"
-    )
+    elif isinstance(default, bool):
+        default = str(default).lower()
+    shown = "empty" if default == "" else default
     return f"Setting {dotted}, default: {shown}." if dotted else f"Default: {shown}."
 
 
-def answering(program, step):
-    """Return *step* of the program so that what it does not know is answered with the nearest that it does; status 2."""
+def answer_mistakes(program: Any, other: str = "", others: Collection[str] = ()) -> None:
+    """Let a program answer mistakes in one line each, with status 2.
 
-    def run(*args):
-        try:
-            if (
-                step.__name__ == "parse_cleanup"
-                and (wrong := program.args["list-format"].value) not in LISTS
-            ):
-                raise Exit(
-                    f"--list-format {wrong}: {' or '.join(LISTS)}{nearest(wrong, LISTS)}",
-                    BAD_REQUEST,
-                )
-            step(*args)
-        except ParseError as error:
-            raise Exit(said(program, error), BAD_REQUEST) from None
-        except ValueError as error:  # of a flag that takes a number
-            value = str(error).rpartition(": ")[2].strip("'")
-            words = program.core.unparsed
-            flag = next(
-                (
-                    word
-                    for word, after in zip(words, [*words[1:], ""], strict=True)
-                    if value == after
-                ),
-                f"={value}",
-            )
-            flag = next((word for word in words if word.endswith(f"={value}")), flag).removesuffix(
-                f"={value}"
-            )
-            raise Exit(f"{flag} {value}: a whole number is expected".strip(), BAD_REQUEST) from None
+    Args:
+        program: An Invoke or Fabric program.
+        other: The command of another program in the same folder, such as ``fab``.
+        others: The names of the tasks of that program.
+    """
 
-    return run
+    def checked(step: Callable) -> Callable:
+        def run(*args: Any) -> None:
+            try:
+                step(*args)
+            except ParseError as error:
+                raise Exit(explain(program, error, other, others), BAD_REQUEST) from None
+            except ValueError as error:
+                raise Exit(explain_number(program, error), BAD_REQUEST) from None
+
+        return run
+
+    cleanup = program.parse_cleanup
+
+    def parse_cleanup() -> None:
+        # Invoke ends with a traceback for another format.
+        given = program.args["list-format"].value
+        if given not in LIST_FORMATS:
+            hint = nearest(given, LIST_FORMATS)
+            text = f"--list-format {given}: must be flat, nested or json{hint}"
+            raise Exit(text, BAD_REQUEST)
+        cleanup()
+
+    program.parse_tasks = checked(program.parse_tasks)
+    program.parse_cleanup = checked(parse_cleanup)
 
 
-def said(program, error):
-    """Return what Invoke's *error* says, in our words."""
+def explain(program: Any, error: ParseError, other: str, others: Collection[str]) -> str:
+    """Return what Invoke's *error* means; the arguments are those of `answer_mistakes`."""
     text, context = str(error), error.context
-    where = f"{context.name}: " if context and context.name else ""
+    task = context.name if context and context.name else ""
+    where = f"{task}: " if task else ""
     if unknown := re.fullmatch("No idea what '(.*)' is!", text):
         name = unknown[1]
-        if not name.startswith("-"):
-            return f"{name}: there is no such task{nearest(name, program.collection.task_names) or '; fab --list names all'}"
-        flags = [*(context.flag_names() if where else ()), *program.initial_context.flag_names()]
-        # Without the dashes, which would make short ones alike.
-        flags = [flag[2:] for flag in flags if flag.startswith("--") and name.startswith("--")]
-        hint = nearest(name[2:], flags).replace("mean ", "mean --")
-        return f"{where}there is no flag {name}{hint or '; fab --help TASK names those of a task'}"
+        if name.startswith("-"):
+            return where + explain_flag(program, task, name, context)
+        if name in others:
+            return f"{name}: this is a task of {other}; run {other} {name}"
+        known = program.collection.task_names
+        return f"{name}: unknown task; {suggest(name, known) or f'see {program.binary} --list'}"
     if lacking := re.match(r"Flag <Argument: ([\w-]+)", text):
-        return f"{where}--{lacking[1].replace('_', '-')} {'needs a value' if 'needed value' in text else 'takes no value'}"
+        flag = f"--{lacking[1].replace('_', '-')}"
+        needed = "needs a value" if "needed value" in text else "takes no value"
+        return f"{where}{flag} {needed}"
     return text
+
+
+def explain_flag(program: Any, task: str, flag: str, context: Any) -> str:
+    """Return what to use instead of an unknown *flag*: a setting, or the nearest flag."""
+    name = flag.lstrip("-").partition("=")[0]
+    if settings := settings_named(program, name):
+        names, variable = " or ".join(settings.values()), next(iter(settings))
+        return f"unknown flag --{name}; for the setting {names}, use -f FILE or {variable}=…"
+    flags = [*(context.flag_names() if task else ()), *program.initial_context.flag_names()]
+    # Compared without dashes, which would make short flags alike.
+    known = [known[2:] for known in flags if known.startswith("--")]
+    hint = suggest(name, known, "--") if flag.startswith("--") else ""
+    help_flag = f"--help {task or 'TASK'}"
+    return f"unknown flag {flag}; {hint or f'see {program.binary} {help_flag}'}"
+
+
+def settings_named(program: Any, flag: str) -> dict[str, str]:
+    """Return the settings that a flag of this name could mean, by their environment variables."""
+    name, found = flag.replace("-", "_"), {}
+    for task in program.collection.tasks.values():
+        schema = getattr(task, "schema", None)
+        if not schema:
+            continue
+        for group, defaults in schema.defaults.items():
+            dotted = f"{group}.{name}"
+            if name in defaults or task.flags.get(name) == dotted:
+                variable = f"FABRIC_{schema.key}_{group}_{name}".upper()
+                found[variable] = dotted
+    return found
+
+
+def explain_number(program: Any, error: ValueError) -> str:
+    """Return which flag needs a whole number, for the *error* of ``int``."""
+    value = str(error).rpartition(": ")[2].strip("'")
+    words = program.core.unparsed
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word.endswith(f"={value}") or following == value:
+            flag = word.removesuffix(f"={value}")
+            return f"{flag} {value}: must be a whole number"
+    return f"{value}: must be a whole number"
+
+
+def suggest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return the question whether the operator meant the nearest of *known*.
+
+    Args:
+        name: What the operator typed.
+        known: What would be right.
+        prefix: What to print before a name.
+
+    Returns:
+        ``did you mean …?``, or an empty string if nothing is near.
+    """
+    known = list(known)
+    near = [one for one in known if name in one.split("-")]
+    near = near or difflib.get_close_matches(name, known, 1, 0.75)
+    shown = [prefix + one for one in near]
+    last = " or ".join([", ".join(shown[:-1]), shown[-1]] if shown[1:] else shown)
+    return f"did you mean {last}?" if shown else ""
