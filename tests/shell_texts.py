@@ -1,8 +1,11 @@
-"""Runs shellcheck over all shell: the scripts, and every text that the resources of the samples and of the tasks generate.
+"""Run shellcheck over all shell.
 
-python -m tests.shell_texts [FOLDER], where FOLDER keeps the texts; a finding names the sample or the task.
+That is the scripts, the constant texts of `script` calls, and every text that the resources of the
+samples and of the tasks generate. A finding names the script, the source line, the sample or the
+task. To keep the texts in FOLDER: python -m tests.shell_texts FOLDER
 """
 
+import ast
 import contextlib
 import os
 import subprocess
@@ -10,6 +13,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from textwrap import dedent
 from types import SimpleNamespace
 
 from invoke import Config, Exit
@@ -25,7 +29,8 @@ from .samples import load, resources, samples
 
 REPOSITORY = Path(__file__).parents[1]
 SCRIPTS = [REPOSITORY / ".ci/run", *sorted((REPOSITORY / "tests/hosts").glob("*.sh"))]
-WAYS = [  # the ways to Jupyter, and between them what changes most
+PROGRAMS = sorted((REPOSITORY / "config/scripts").glob("*.sh"))
+WAYS = [  # the ways to Jupyter, with the settings that change most
     {},
     {
         "jupyter.access": "tunnel",
@@ -52,41 +57,46 @@ TASKS = {
     if isinstance(fabfile.ns[name], SetupTask)
 }
 LEFT_OUT = {
-    "SC2015": "a && b || c is meant as it is: c where either fails",
-    "SC2174": "the folders above keep the usual mode",
-    "SC1091": "/etc/os-release is the server's",
-    "SC2016": "a text in single quotes is for another shell, and looked at by itself",
-    "SC2034": "a part that several texts have sets what not all of them use",
-    "SC2043": "the values of a loop were put in; here there was one",
-    "SC2041": "the same, where it is quoted",
-    "SC2157": "a value was put in, and is constant here",
+    "SC2015": "a && b || c runs c if either fails, and that is meant",
+    "SC2174": "the parent folders keep their usual mode",
+    "SC1091": "/etc/os-release is a file of the server",
+    "SC2016": "text in single quotes is for another shell, and checked by itself",
+    "SC2034": "a part that several texts share may set what one of them does not use",
+    "SC2043": "a loop over values that were put in; here it was one value",
+    "SC2041": "the same, with a quoted value",
+    "SC2157": "a value that was put in is constant here",
+}
+PLAIN_LEFT_OUT = {
+    "SC2154": "`script` and `program` assign the variables before this text",
+    "SC2164": "steps run with `set -e`; the generated texts are checked for it",
 }
 
 
 class Texts(dict):
-    """The texts by names that are good for files; a text that comes again keeps its first name."""
+    """Shell texts by names that are good for files. A repeated text keeps its first name."""
 
     def __init__(self):
         super().__init__()
         self.known, self.name = set(), ""
+        self.quoted = quote.words
 
     def add(self, kind, text):
-        """Note *text*, of the thing that is named now."""
+        """Add *text*, which belongs to what `name` says now."""
         if text and str(text) not in self.known:
             self.known.add(str(text))
             start = "set -e; " if kind in ("apply", "inner") else ""  # as they are run
             self[f"{self.name}.{kind}.{len(self)}"] = f"{start}{text}\n"
 
     def words(self, values):
-        """Stand for `quote.words`, which puts one script into another: note that script."""
+        """Stand in for `quote.words`, which puts one script into another, and add the inner one."""
         values = list(values)
         for value in values:
             if isinstance(value, quote.Shell) or "\n" in str(value):
-                self.add("inner", str(value).replace("$$", "$"))  # as systemd has it
-        return quote.words(values)
+                self.add("inner", str(value).replace("$$", "$"))  # systemd needs them doubled
+        return self.quoted(values)
 
     def resource(self, resource):
-        """Note what *resource* asks and what its handler runs, and the scripts among the files."""
+        """Add the texts of a resource and its handlers, and its content if that is a script."""
         self.add("probe", resource.probe())
         handlers = (
             resource.notify,
@@ -105,18 +115,30 @@ class Texts(dict):
             self.add("apply", resource.apply(resource.parse("absent\n")))
 
 
-def gathered():
-    """Return all texts by their names."""
+def constants():
+    """Return the constant texts of `script` calls by their source lines."""
+    texts = {}
+    package = Path(fabfile.__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "script":
+                if node.args and isinstance(node.args[0], ast.Constant):
+                    name = ".".join(path.relative_to(package).with_suffix("").parts)
+                    texts[f"{name}.{node.lineno}"] = dedent(node.args[0].value).strip("\n") + "\n"
+    return texts
+
+
+def generated():
+    """Return all texts that are generated, by their names."""
     texts = Texts()
     for name in [name for name in os.environ if name.startswith("FABRIC_")]:
         del os.environ[name]
     os.environ["JUPYTER_PASSWORD"] = "x"  # set-password asks for one
     for scheme in ("argon2", "sha512_crypt"):
-        secret._scheme(scheme).default_rounds = secret._scheme(
-            scheme
-        ).min_rounds  # how slow hashes are is not the subject
+        # Slow hashes are not the subject here.
+        secret._scheme(scheme).default_rounds = secret._scheme(scheme).min_rounds
     for module in [module for name, module in sys.modules.items() if name.startswith("fabfile.")]:
-        if getattr(module, "words", None) is quote.words and module is not quote:
+        if getattr(module, "words", None) is texts.quoted:
             module.words = texts.words
     for name, text in vars(rollback).items():
         if isinstance(text, quote.Shell):
@@ -142,16 +164,9 @@ def gathered():
         planned = False
         for number, settings in enumerate(WAYS):
             texts.name = f"{name}.{number}"
-            with contextlib.suppress(
-                ValueError, Exit
-            ):  # which say that this task is for another way
-                for part in list(
-                    task.body(
-                        c,
-                        schema.load(c, settings),
-                        **({"yes": True} if "yes" in task.extra else {}),
-                    )
-                ):
+            flags = {"yes": True} if "yes" in task.extra else {}
+            with contextlib.suppress(ValueError, Exit):  # the task is for another way
+                for part in list(task.body(c, schema.load(c, settings), **flags)):
                     planned = True
                     if isinstance(part, Resource):
                         texts.resource(part)
@@ -161,19 +176,18 @@ def gathered():
 
 def main(folder):
     """Run shellcheck over all texts, which go to *folder*, and over the scripts."""
-    for name, text in (texts := gathered()).items():
+    program = [Path(sys.executable).parent / "shellcheck", "--format=gcc"]
+    plain = [*program, "--shell=sh", f"--exclude={','.join([*LEFT_OUT, *PLAIN_LEFT_OUT])}"]
+    program.append(f"--exclude={','.join(LEFT_OUT)}")
+    texts = generated()
+    for name, text in (texts | constants()).items():
         (folder / name).write_text(text, encoding="utf-8", errors="surrogateescape")
-    options = ["--format=gcc", f"--exclude={','.join(LEFT_OUT)}"]
     names = list(texts)
-    runs = [[*SCRIPTS], *(["--shell=sh", *names[part::4]] for part in range(4))]
-
-    def run(words):
-        return subprocess.run(
-            [Path(sys.executable).parent / "shellcheck", *options, *words], cwd=folder
-        ).returncode
-
+    runs = [[*program, *SCRIPTS], [*plain, *PROGRAMS, *constants()]]
+    runs += [[*program, "--shell=sh", *names[part::4]] for part in range(4)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        sys.exit(any(list(pool.map(run, runs))))
+        done = pool.map(lambda words: subprocess.run(words, cwd=folder).returncode, runs)
+        sys.exit(any(list(done)))
 
 
 if __name__ == "__main__":
