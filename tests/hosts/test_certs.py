@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from .fixtures.acme import BLOCKED
-from .fixtures.faults import Running, is_one_failure, on
+from .fixtures.faults import Running, is_one_failure
 from .fixtures.hosts import NUMBERS
 from .fixtures.sites import (
     CERTIFICATE,
@@ -22,6 +22,7 @@ from .fixtures.sites import (
     renew_by_timer,
 )
 from .lab import base
+from .releases import on
 from .visitor import eventually
 
 TRIES = "/var/lib/remote-jupyter/acme-tries"

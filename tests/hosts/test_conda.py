@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from . import installer as made
-from .fixtures.faults import is_one_failure, is_one_refusal, nothing_changes, on, state
+from .fixtures.faults import is_one_failure, is_one_refusal, nothing_changes, state
 from .fixtures.hosts import NUMBERS
 from .lab import base
+from .releases import on
 from .visitor import PASSWORD, eventually
 
 HOME = "/home/jupyter"

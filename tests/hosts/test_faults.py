@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from .fixtures.faults import instead_of, is_no_connection, is_one_refusal, nothing_changes, on
+from .fixtures.faults import instead_of, is_no_connection, is_one_refusal, nothing_changes
 from .fixtures.hosts import Server
+from .releases import on
 
 HOME = "/home/jupyter"
 APACHE = "/etc/apache2"
@@ -99,7 +100,6 @@ def person(bare, tmp_path):
     bare.nsenter("userdel -rf ada; rm -rf /var/lib/sudo/lectured/*", check=False)
 
 
-@on("bookworm", "trixie")
 def test_wrong_or_missing_sudo_password_is_reported(bare, person, full_setup):
     ada = person("sudo")
     with nothing_changes(bare, but=SUDO_MARKS):
@@ -113,7 +113,6 @@ def test_wrong_or_missing_sudo_password_is_reported(bare, person, full_setup):
     assert full_setup(ada, "--dry", SUDO_PASSWORD="right").status == 3
 
 
-@on("bookworm", "trixie")
 def test_user_without_sudo_rights_is_reported(bare, person, full_setup):
     ada = person()
     with nothing_changes(bare, but=SUDO_MARKS):
@@ -328,7 +327,6 @@ def test_foreign_files_are_left_alone(clone, full_setup, path, plant, task, reso
     assert all(is_one_refusal(run, clone, task, resource, says, "move it away") for run in runs)
 
 
-@on("bookworm", "trixie")
 def test_full_setup_converges_after_all_faults(clone, full_setup):
     assert full_setup(clone).status == 0
     assert full_setup(clone).is_calm

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from .fixtures.faults import failures, is_one_failure, nothing_changes, on
+from .fixtures.faults import failures, is_one_failure, nothing_changes
+from .releases import on
 from .visitor import eventually
 
 HOME = "/home/jupyter"

@@ -9,8 +9,8 @@ from pathlib import Path
 import fabfile
 from fabfile.kit.task import SetupTask
 
-from .fixtures.faults import on
 from .fixtures.hosts import Server
+from .releases import on
 from .visitor import Visitor
 
 HOME = "/home/jupyter"
@@ -23,7 +23,6 @@ def visitor(host):
     return Visitor(host.address, host.nsenter(["cat", CERTIFICATE]).stdout)
 
 
-@on("bookworm", "trixie")
 def test_passwords_and_folders_may_hold_any_character(used, full_setup, fab):
     web, own = f"Grüße aus 東京 {TRAP}", f" ß{TRAP} "
     folder = f"/srv/Meine Bücher %h {TRAP.replace('/', '')} ü"
@@ -99,7 +98,6 @@ def all_processes():
         thread.join()
 
 
-@on("bookworm", "trixie")
 def test_passwords_and_hashes_stay_in_their_own_files(used, task, tmp_path):
     names = ("JUPYTER_PASSWORD", "USER_PASSWORD", "SUDO_PASSWORD")
     passwords = {name: f"canary-{name.lower()}-{tmp_path.name}" for name in names}

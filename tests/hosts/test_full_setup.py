@@ -14,6 +14,7 @@ import websocket
 
 from .fixtures.hosts import Server
 from .lab import base
+from .releases import in_turn
 from .visitor import PASSWORD, Visitor, eventually
 
 HOME = "/home/jupyter"
@@ -430,7 +431,7 @@ BREAKAGES = [
 ]
 
 
-@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.what)
+@in_turn("breakage", BREAKAGES, ids=lambda breakage: breakage.what)
 def test_only_what_broke_is_repaired(server, full_setup, breakage):
     def is_whole():
         return server.ssh(breakage.whole, check=False).returncode == 0
@@ -492,7 +493,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@in_turn("fault", FAULTS)
 def test_verify_names_the_task_that_fixes_it(server, verify, fab, full_setup, fault):
     how, task = FAULTS[fault]
     server.ssh(f"set -e\n{how}")
@@ -532,7 +533,7 @@ def person(server, lab):
         server.ssh(end)
 
 
-@pytest.mark.parametrize("name", ["root", "jupyter"])
+@in_turn("name", ["root", "jupyter"])
 def test_root_and_user_with_password_find_nothing_to_do(person, full_setup, story, name):
     env = {"SUDO_PASSWORD": story.sudo_password} if name == "jupyter" else {}
     assert full_setup(person(name), **env).is_calm
@@ -561,7 +562,7 @@ NO_ROOT = {
 }
 
 
-@pytest.mark.parametrize("case", NO_ROOT)
+@in_turn("case", NO_ROOT)
 def test_missing_root_rights_are_reported_once(person, full_setup, case):
     name, env, error = NO_ROOT[case]
     run = full_setup(person(name), **env)
