@@ -2,6 +2,7 @@
 
 import functools
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from textwrap import dedent
 
@@ -75,6 +76,6 @@ def sh(template: str, *values: object) -> Shell:
     return Shell(text)
 
 
-def words(values) -> Shell:
+def words(values: Iterable[object]) -> Shell:
     """Return *values* as quoted words with spaces between them."""
     return Shell(" ".join(shlex.quote(str(value)) for value in values))
