@@ -1,4 +1,4 @@
-"""The configuration files, as the tasks make them of settings."""
+"""The configuration files that the tasks make from the settings."""
 
 import ast
 import os
@@ -24,7 +24,7 @@ NASTY = '/srv/a b\'s "notes" $HOME %h \\n {{ x }} {% y %} ünï'
 
 @pytest.fixture
 def made(monkeypatch):
-    """Return the files that a task makes: `made(task, "/etc/x", "jupyter.port=1")` is the text of that file."""
+    """Return a function for the text of a file that a task makes, by task, path and settings."""
     for name in os.environ:
         if name.startswith(("FABRIC_", "JUPYTER_PASSWORD")):
             monkeypatch.delenv(name)
@@ -47,19 +47,19 @@ def made(monkeypatch):
 @pytest.mark.parametrize(
     "template", sorted(path.name for path in (CONFIG / "templates").glob("*.j2"))
 )
-def test_each_file_says_in_its_head_whose_it_is(template):
+def test_each_file_names_its_maker_in_its_first_line(template):
     lines = (CONFIG / "templates" / template).read_text(encoding="utf-8").splitlines()
     assert lines[lines[0].startswith("#!")].startswith("# {{ mark }}")
     assert MARK == "Made by remote-jupyter"
 
 
-def test_a_value_that_nobody_gives_is_an_error():
+def test_a_missing_variable_is_an_error():
     with pytest.raises(jinja2.UndefinedError):
         render("sshd.conf.j2")
 
 
 @pytest.mark.parametrize("path", ["jupyter.conf", "zz-remote-jupyter-tls.conf"])
-def test_no_trace_of_the_template_is_left(made, path):
+def test_no_template_syntax_is_left(made, path):
     text = made(configure_apache, path)
     assert MARK in text.splitlines()[0]
     assert text.endswith("\n")
@@ -71,7 +71,7 @@ def test_no_trace_of_the_template_is_left(made, path):
 
 
 def assigned(text):
-    """Return what Jupyter's configuration assigns: values, or source where a value is no literal."""
+    """Return what Jupyter's configuration assigns: literals as values, others as source."""
     found = {}
     for node in ast.parse(text).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
@@ -83,7 +83,7 @@ def assigned(text):
     return found
 
 
-def test_jupyter_is_told_what_was_set(made):
+def test_jupyters_configuration_has_the_settings(made):
     found = assigned(
         made(
             configure_jupyter,
@@ -107,14 +107,14 @@ def test_jupyter_is_told_what_was_set(made):
     assert found["IdentityProvider.token"] == ""
 
 
-def test_the_root_of_the_address_is_one_slash(made):
+def test_the_root_as_base_url_is_one_slash(made):
     assert (
         assigned(made(configure_jupyter, "_config.py", "jupyter.base_url=/"))["ServerApp.base_url"]
         == "/"
     )
 
 
-def test_a_nasty_path_is_the_same_path_in_jupyters_configuration(made):
+def test_jupyters_configuration_quotes_special_characters(made):
     assert (
         assigned(made(configure_jupyter, "_config.py", f"jupyter.notebook_dir={NASTY}"))[
             "ServerApp.root_dir"
@@ -132,7 +132,7 @@ def test_a_nasty_path_is_the_same_path_in_jupyters_configuration(made):
         ("1.example", False),
     ],
 )
-def test_the_check_of_the_host_is_left_to_apache_only_for_addresses(made, domain, remote):
+def test_apache_checks_the_host_header_only_for_addresses(made, domain, remote):
     found = assigned(made(configure_jupyter, "_config.py", f"tls.domains={domain}"))
     assert found.get("ServerApp.allow_remote_access", False) is remote
     assert found["ServerApp.local_hostnames"] == ["localhost", *domain.split(",")]
@@ -152,11 +152,11 @@ def unit(text):
 
 
 def words(value):
-    """Return the words of a setting as systemd reads them: quotes and backslashes, then %; a $ is nothing special."""
+    """Return the words of a setting as systemd reads them; $ has no special meaning there."""
     return [word.replace("%%", "%") for word in shlex.split(value)]
 
 
-def test_the_unit_has_nasty_paths_as_they_are(made):
+def test_the_unit_quotes_special_characters(made):
     found = unit(made(configure_jupyter, "jupyter.service", f"jupyter.notebook_dir={NASTY}"))
     assert found["WorkingDirectory"] == [
         NASTY.replace("%", "%%")
@@ -175,14 +175,14 @@ def test_the_unit_runs_the_environments_program_as_the_user(made):
     assert [words(value) for value in found["ReadWritePaths"]] == [["/home/ada"], ["/opt/env"]]
 
 
-def test_the_unit_names_no_folder_twice(made):
+def test_the_unit_names_no_directory_twice(made):
     settings = ("user.home=/srv/ada", "jupyter.notebook_dir=/srv/ada/x", "python.prefix=/srv/adam")
     found = unit(made(configure_jupyter, "jupyter.service", *settings))
     assert [words(value) for value in found["ReadWritePaths"]] == [["/srv/ada"], ["/srv/adam"]]
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed here")
-def test_systemd_understands_every_line_of_the_unit(made, tmp_path):
+def test_systemd_accepts_every_line_of_the_unit(made, tmp_path):
     path = tmp_path / "jupyter.service"
     path.write_text(made(configure_jupyter, "jupyter.service", f"jupyter.notebook_dir={NASTY}"))
     said = subprocess.run(
@@ -202,7 +202,8 @@ def site(made, *settings, **options):
     """Return the lines of the site for HTTP, and of the one for HTTPS."""
     text = made(configure_apache, "jupyter.conf", *settings, **options)
     match = re.fullmatch(
-        r"(?s).*<VirtualHost \*:80>\n(.*)</VirtualHost>\n\n<VirtualHost \*:443>\n(.*)</VirtualHost>\n",
+        r"(?s).*<VirtualHost \*:80>\n(.*)</VirtualHost>\n"
+        r"\n<VirtualHost \*:443>\n(.*)</VirtualHost>\n",
         text,
     )
     return ([line.strip() for line in part.splitlines()] for part in match.groups())
@@ -230,7 +231,7 @@ def test_the_site_proxies_its_path_and_nothing_else(made, base, below):
     assert having(part, "<Location") == [f'"{base}">']
 
 
-def test_below_another_site_its_root_is_left_alone_and_the_names_are_looked_at(made):
+def test_in_another_site_the_root_stays_and_names_are_checked(made):
     part = made(configure_apache, "/jupyter.inc", "apache.site=www", "tls.domains=a.example")
     assert "RewriteRule" not in part
     assert "!~ /^(a\\.example)(:[0-9]+)?$/i" in part
@@ -249,13 +250,13 @@ def test_below_another_site_its_root_is_left_alone_and_the_names_are_looked_at(m
         ("/ada", "/adam", False),
     ],
 )
-def test_two_jupyters_need_paths_beside_each_other(mine, other, refused):
+def test_two_jupyters_need_separate_paths(mine, other, refused):
     problem = path_judge(mine)(f"{other} /etc/apache2/remote-jupyter/grace.inc\n").problem
     assert bool(problem) == refused
     assert not refused or "the Jupyter grace already has" in problem
 
 
-def test_http_leads_to_https_with_the_same_path(made):
+def test_http_redirects_to_the_same_path_of_https(made):
     http, https = site(made, "tls.domains=a.example,b.example")
     assert [rule for rule in having(http, "RewriteRule") if "https" in rule] == [
         "^ https://a.example%{REQUEST_URI} [R=301,L,NE]"
@@ -279,7 +280,7 @@ def test_both_sites_have_every_name(made, domain, name, aliases):
         assert having(lines, "ServerAlias") == aliases
 
 
-def test_without_a_name_the_host_of_the_command_line_is_it(made):
+def test_without_domains_the_name_is_the_host_of_the_command(made):
     http, _ = site(made, host="Web.Example.org")
     assert having(http, "ServerName") == ["web.example.org"]
 
@@ -301,7 +302,7 @@ def test_without_a_name_the_host_of_the_command_line_is_it(made):
         ("2001:db8::1", ["[2001:db8::1]", "[2001:db8::1]:443"], ["2", "d", "[2001:db8::2]"]),
     ],
 )
-def test_a_name_that_is_not_ours_is_let_in_nowhere(made, domain, allowed, refused):
+def test_requests_for_other_names_are_rejected(made, domain, allowed, refused):
     _, https = site(made, f"tls.domains={domain}")
     condition, rule = https[https.index("RewriteEngine On") :][2:4]
     pattern = re.fullmatch(r"RewriteCond %\{HTTP_HOST\} !(\S+) \[NC\]", condition)[1]
@@ -323,7 +324,7 @@ def test_a_name_that_is_not_ours_is_let_in_nowhere(made, domain, allowed, refuse
         ),
     ],
 )
-def test_sshd_is_told_what_was_set(made, settings, lines):
+def test_sshds_configuration_has_the_settings(made, settings, lines):
     text = made(harden_ssh, "00-remote-jupyter.conf", *settings)
     found = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert lines <= set(found)

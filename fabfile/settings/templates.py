@@ -8,7 +8,7 @@ from typing import Any
 from ..kit.quote import CONFIG
 from ..kit.resources import MARK
 
-# For TLS 1.2, from Mozilla's intermediate profile: https://wiki.mozilla.org/Security/Server_Side_TLS
+# For TLS 1.2, from the intermediate profile of https://wiki.mozilla.org/Security/Server_Side_TLS
 CIPHERS = ":".join(
     f"ECDHE-{kind}-{cipher}"
     for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
