@@ -146,6 +146,7 @@ def generated():
     texts.add("preamble", shell.PREAMBLE)
     texts.add("askpass", openssh.ASKPASS)
     texts.add("copy-key", ssh_keys.COPY)
+    texts.add("find-key", ssh_keys.FIND)
     for name, sample in samples().items():
         texts.name, resource = name.replace("/", "."), load(sample)
         texts.resource(resource)

@@ -50,6 +50,12 @@ mv -f "$new" .ssh/authorized_keys
 echo added
 """
 
+FIND = """
+IFS= read -r key
+if grep -v '^ *#' ~/.ssh/authorized_keys 2>/dev/null | grep -qF "$key"; then echo there
+else echo missing; fi
+"""
+
 
 def public_key(c: Connection, key: str | None) -> Path:
     """Find the public key to copy.
@@ -124,12 +130,39 @@ def copy_key(transport: paramiko.Transport, line: str) -> str:
         RemoteError: The key could not be written.
     """
     [(key, _)] = keys_in(line)
-    channel = transport.open_session(timeout=30)
-    channel.exec_command(sh("exec /bin/sh -c {}", str(COPY)))
-    channel.sendall(f"{line}\n{key}\n".encode())
-    channel.shutdown_write()
-    out, err = channel.makefile().read().decode(), channel.makefile_stderr().read().decode()
-    if channel.recv_exit_status():
-        why = err.strip() or out.strip() or "the login shell ended without a message"
+    answer, why = _run(transport, COPY, f"{line}\n{key}\n")
+    if answer not in ("there", "added"):
         raise RemoteError(f"the key was not copied: {why}")
-    return out.split()[-1]
+    return answer
+
+
+def has_key(transport: paramiko.Transport, line: str) -> bool:
+    """Return whether a public key is authorized for the user who is logged in.
+
+    Args:
+        transport: The open connection.
+        line: The line of the key: type, key and comment.
+
+    Raises:
+        RemoteError: The server gives no answer.
+    """
+    [(key, _)] = keys_in(line)
+    answer, why = _run(transport, FIND, f"{key}\n")
+    if answer not in ("there", "missing"):
+        raise RemoteError(f"cannot read authorized_keys: {why}")
+    return answer == "there"
+
+
+def _run(transport: paramiko.Transport, text: str, given: str) -> tuple[str, str]:
+    """Run shell text with *given* as its input; return its last word, and why it failed."""
+    channel = transport.open_session(timeout=30)
+    channel.exec_command(sh("exec /bin/sh -c {}", text))
+    channel.sendall(given.encode())
+    channel.shutdown_write()
+    out, err = (
+        stream.read().decode(errors="replace")
+        for stream in (channel.makefile(), channel.makefile_stderr())
+    )
+    why = err.strip() or out.strip() or "the login shell ended without a message"
+    failed = channel.recv_exit_status() or not out.strip()
+    return "" if failed else out.split()[-1], why

@@ -1,4 +1,4 @@
-"""The firewall."""
+"""Set up the firewall."""
 
 from ..kit.resources import Package
 from ..kit.rollback import Rollback
@@ -6,16 +6,18 @@ from ..resources import UfwEnabled, UfwOnly, UfwRule
 from ..resources.apache import SERVED_FOR_OTHERS
 from ..settings import setup
 from ..settings.derived import open_ports
-from .users import proof
+from .users import verified_login
 
 FILES = ("/etc/ufw/user.rules", "/etc/ufw/user6.rules", "/etc/ufw/ufw.conf", "/etc/default/ufw")
 
+# The rules in the kernel decide, not ufw.conf: a firewall that was stopped may lack a rule for SSH.
+SAVE_STATE = """
+if iptables -nL ufw-user-input >/dev/null 2>&1; then : >live
+else iptables-save >v4 && ip6tables-save >v6
+fi
+"""
 
-# What was live decides, and not what ufw.conf says: a firewall that was stopped may have no rule for SSH.
-NOTE = "if iptables -nL ufw-user-input >/dev/null 2>&1; then : >live; else iptables-save >v4 && ip6tables-save >v6; fi"
-
-
-BACK = """
+RESTORE_STATE = """
 if [ -e live ]; then ufw --force enable
 else
     PATH=$PATH:/lib/ufw:/usr/lib/ufw ufw-init force-stop
@@ -26,18 +28,18 @@ fi
 
 @setup(allow="firewall.allow")
 def firewall(c, s):
-    """Let in SSH, Jupyter and what you name, no more.
+    """Allow SSH, Jupyter and the ports you name.
 
-    Rules that others made stay.
+    All other incoming connections are blocked. Rules that others made stay.
     """
     if not s.firewall.enabled:
         return
-    yield Package("ufw", lock_timeout=s.apt.lock_timeout)
-    rollback = Rollback("firewall", FILES, BACK, s.ssh.rollback_timeout, NOTE)
-    yield UfwRule(0, rollback=rollback)
+    rollback = Rollback("firewall", FILES, RESTORE_STATE, s.ssh.rollback_timeout, SAVE_STATE)
     ports = (*open_ports(s), *s.firewall.allow)
+    yield Package("ufw", lock_timeout=s.apt.lock_timeout)
+    yield UfwRule(0, rollback=rollback)
     for port in ports:
         yield UfwRule(port, rollback=rollback)
     yield UfwOnly(ports, (80, 443), SERVED_FOR_OTHERS, rollback=rollback)
     yield UfwEnabled(rollback=rollback)
-    yield proof(c, s)
+    yield verified_login(c, s)

@@ -1,4 +1,4 @@
-"""Notebooks from here to the server and back, by rsync."""
+"""Copy notebooks between the operator's machine and the server by rsync."""
 
 import re
 import shlex
@@ -22,19 +22,18 @@ from ..local.openssh import ssh_config, ssh_environment
 from ..settings import settings_for, setup
 from ..settings.derived import notebook_dir
 
-LEFT_OUT = (".ipynb_checkpoints", ".~*")  # Jupyter's own
-
+EXCLUDED = (".ipynb_checkpoints", ".~*")  # Jupyter's own files
 
 FLAGS = {
     "folder": "Folder on your machine.",
-    "delete": "Delete what is there and not here (the other way round for pull).",
-    "overwrite": "Also replace files that are newer where they would be replaced.",
+    "delete": "Delete files that are missing in the folder they are copied from.",
+    "overwrite": "Replace newer files too.",
 }
 
 
 @setup()
 def rsync_installed(c, s):
-    """Have rsync on the server."""
+    """Install rsync on the server."""
     yield Package("rsync", lock_timeout=s.apt.lock_timeout)
 
 
@@ -42,11 +41,11 @@ def rsync_installed(c, s):
 def push_notebooks(c, folder="notebooks", delete=False, overwrite=False):
     """Copy a folder of notebooks to the server.
 
-    What is newer there stays, and is named.
+    Files that are newer on the server are kept, and named.
     """
-    s = check(c, folder)
+    s = check_folder(c, folder)
     if not Path(folder).expanduser().is_dir():
-        raise Exit(f"--folder {folder}: there is no such folder here", BAD_REQUEST)
+        raise Exit(f"--folder {folder}: no such folder", BAD_REQUEST)
     copy(c, s, folder, False, delete, overwrite)
 
 
@@ -54,90 +53,139 @@ def push_notebooks(c, folder="notebooks", delete=False, overwrite=False):
 def pull_notebooks(c, folder="notebooks", delete=False, overwrite=False):
     """Copy the notebooks from the server.
 
-    What is newer in the folder here stays, and is named.
+    Files that are newer on your machine are kept, and named.
     """
-    s = check(c, folder)
+    s = check_folder(c, folder)
     if not c.config.run.dry:
         Path(folder).expanduser().mkdir(parents=True, exist_ok=True)
     copy(c, s, folder, True, delete, overwrite)
 
 
-def check(c, folder="notebooks", **_):
-    """Return the settings; raises Exit with status 2 where they are not valid, or *folder* is no folder."""
+def check_folder(c, folder="notebooks", **_):
+    """Return the settings.
+
+    Raises:
+        Exit: they are invalid, or *folder* is not a folder (status 2).
+    """
     s = settings_for(c)
-    if Path(folder).expanduser().exists() and not Path(folder).expanduser().is_dir():
-        raise Exit(f"--folder {folder}: is no folder", BAD_REQUEST)
+    path = Path(folder).expanduser()
+    if path.exists() and not path.is_dir():
+        raise Exit(f"--folder {folder}: not a folder", BAD_REQUEST)
     return s
 
 
-push_notebooks.check = pull_notebooks.check = check
+push_notebooks.check = pull_notebooks.check = check_folder
 
 
 def copy(c, s, folder, pull, delete, overwrite):
-    """Copy the content of *folder* to the server, or with *pull* from there, and print what changes and what is newer."""
-    if not shutil.which("rsync"):
-        raise Exit("rsync is missing here: install it on your machine", 1)
-    dry, here, there = c.config.run.dry, str(Path(folder).expanduser().resolve()), notebook_dir(s)
-    try:
-        if not shell_of(c).run(sh("id -u {}", s.user.name), hide=True, warn=True).ok:
-            raise Exit(
-                f"{c.original_host}  there is no user {s.user.name} on the server; create-user makes one",
-                1,
-            )
-        if not environment.have_program(shell_of(c), "rsync"):
-            rsync_installed(c)
-            if dry:
-                return
-    except RemoteError as error:
-        raise Exit(f"{c.original_host}  {error}", 1) from None
+    """Copy the files that differ; print them, and those that are kept because they are newer.
+
+    Args:
+        folder: the folder on this machine.
+        pull: whether to copy from the server instead of to it.
+        delete: whether to delete files that are missing in the source.
+        overwrite: whether to replace newer files.
+
+    Raises:
+        Exit: the copy fails or leaves newer files (status 1); a dry run found changes (3).
+    """
+    dry = c.config.run.dry
+    if not prepared(c, s):
+        return
     with tempfile.TemporaryDirectory() as scratch, ssh_environment(c) as variables:
         config = Path(scratch, "config")
         config.write_text(ssh_config(c), encoding="utf-8")
+        places = f"{Path(folder).expanduser().resolve()}/", f"{notebook_dir(s)}/"
 
-        def changes(*options):
-            argv = rsync_words(c, config, f"{here}/", f"{there}/", s.user.name, delete, options)
+        def rsync(*options):
+            command = rsync_words(c, config, *places, s.user.name, delete, options)
             if pull:
-                argv[-2:] = reversed(argv[-2:])
-            done = subprocess.run(
-                argv, env=variables, capture_output=True, text=True, errors="replace"
-            )
-            if done.returncode:
-                raise Exit(f"{c.original_host}  rsync failed: {done.stderr.strip()}", 1)
-            return re.findall(r"^(?:[<>]f\S+|\*deleting) +(.+)$", done.stdout, re.M)
+                command[-2:] = reversed(command[-2:])
+            return changed_files(c, command, variables)
 
-        copied = changes(*["--update"] * (not overwrite), *["--dry-run"] * dry)
-        newer = [] if overwrite else [name for name in changes("--dry-run") if name not in copied]
+        copied = rsync(*["--update"] * (not overwrite), *["--dry-run"] * dry)
+        newer = [] if overwrite else [name for name in rsync("--dry-run") if name not in copied]
+    tell(c, copied, newer, pull)
+    if newer:
+        raise Exit(code=1)
+    if dry and copied:
+        raise Exit(code=PENDING)
+
+
+def prepared(c, s):
+    """Make sure that both sides can copy; install rsync on the server.
+
+    Returns:
+        False in a dry run on a server that has no rsync yet.
+
+    Raises:
+        Exit: rsync or the login user is missing (status 1).
+    """
+    if not shutil.which("rsync"):
+        raise Exit("rsync is missing here; install it on your machine", 1)
+    try:
+        shell = shell_of(c)
+        if not shell.run(sh("id -u {}", s.user.name), hide=True, warn=True).ok:
+            missing = f"the user {s.user.name} does not exist on the server; run create-user first"
+            raise Exit(f"{c.original_host}  {missing}", 1)
+        if not environment.have_program(shell, "rsync"):
+            rsync_installed(c)
+            return not c.config.run.dry
+    except RemoteError as error:
+        raise Exit(f"{c.original_host}  {error}", 1) from None
+    return True
+
+
+def changed_files(c, command, variables):
+    """Run rsync and return the files that it copies or deletes.
+
+    Raises:
+        Exit: rsync fails (status 1).
+    """
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        raise Exit(f"{c.original_host}  rsync failed: {done.stderr.strip()}", 1)
+    return re.findall(r"^(?:[<>]f\S+|\*deleting) +(.+)$", done.stdout, re.M)
+
+
+def tell(c, copied, newer, pull):
+    """Print the files that were copied, or would be, and the newer files that are kept."""
+    host, status = c.original_host, "would change" if c.config.run.dry else "changed"
     for name in copied:
-        say(f"{c.original_host}  {'would change' if dry else 'changed'}  {name}")
+        say(f"{host}  {status}  {name}")
+    where = "here" if pull else "on the server"
     for name in newer:
-        say(
-            f"{c.original_host}  newer {'here' if pull else 'on the server'}, and stays: {name}; --overwrite replaces it"
-        )
-    say(
-        f"{c.original_host}  {len(copied)} {'would change' if dry else 'changed'}, {len(newer)} newer"
-    )
-    if newer or (dry and copied):
-        raise Exit(code=1 if newer else PENDING)
+        say(f"{host}  newer {where}, kept: {name}; --overwrite replaces it")
+    say(f"{host}  {len(copied)} {status}, {len(newer)} newer")
 
 
 def rsync_words(c, config, here, there, user, delete, options):
-    """Return the command of patchwork's rsync from *here* to *there*, as words; on the server it runs as *user*."""
-    commands = []
-    become = {user: "rsync", "root": f"runuser -u {user} -- rsync"}.get(
+    """Return the words of patchwork's rsync command.
+
+    Args:
+        config: the ssh_config that leads to the server of *c*.
+        here: the folder on this machine, which is the source.
+        there: the folder on the server.
+        user: whom rsync runs as on the server.
+        delete: whether to delete files that are missing in the source.
+        options: further options of rsync.
+    """
+    remote_rsync = {user: "rsync", "root": f"runuser -u {user} -- rsync"}.get(
         c.user, f"sudo -n -u {user} rsync"
     )
-    rsync_opts = sh("-s --out-format={} --rsync-path={} {}", "%i %n", become, words(options))
+    commands: list[str] = []
     place = SimpleNamespace(
         connect_kwargs={}, user=c.user, host=c.original_host, port=c.port, local=commands.append
     )
-    ssh_opts = sh("-F {}", config)
     transfers.rsync(
         place,
         sh("{}", here),
         sh("{}", there),
-        LEFT_OUT,
+        EXCLUDED,
         delete,
-        rsync_opts=rsync_opts,
-        ssh_opts=ssh_opts,
+        rsync_opts=sh(
+            "-s --out-format={} --rsync-path={} {}", "%i %n", remote_rsync, words(options)
+        ),
+        ssh_opts=sh("-F {}", config),
     )
     return shlex.split(commands[0])

@@ -1,4 +1,4 @@
-"""Flows that only join other tasks."""
+"""Set up a whole server. Presets only join other tasks."""
 
 from ..settings import setup
 from ..settings.derived import with_access
@@ -12,26 +12,10 @@ from .python import begin_download, install_anaconda
 from .sshd import harden_ssh
 from .users import create_user
 
-ASK = {
-    "ask_password": "Ask for the passwords here, instead of USER_PASSWORD, JUPYTER_PASSWORD or generated ones."
+ASK_PASSWORD = {
+    "ask_password": "Prompt for the passwords instead of using USER_PASSWORD, JUPYTER_PASSWORD or"
+    " generated ones."
 }
-
-
-def jupyter_itself(c, s, ask_password):
-    """Yield what comes first, whichever way leads to Jupyter."""
-    yield from preflight.body(c, s)
-    # What takes longest goes on while packages are installed.
-    yield from begin_download(c, s)
-    yield from create_user.body(c, s, ask_password=ask_password)
-    yield from install_anaconda.body(c, s)
-    yield from configure_jupyter.body(c, s, ask_password=ask_password)
-
-
-def one_way_in(c, s):
-    """Yield what leaves open the chosen way to Jupyter, and no other."""
-    yield from close_other_access.body(c, s)
-    yield from firewall.body(c, s)
-    yield from harden_ssh.body(c, s)
 
 
 @setup(
@@ -41,17 +25,17 @@ def one_way_in(c, s):
     distribution="python.distribution",
     accept_terms="python.accept_terms",
     base_url="jupyter.base_url",
-    help=ASK,
+    help=ASK_PASSWORD,
 )
 def full_setup(c, s, ask_password=False):
-    """Do everything: Jupyter behind Apache with TLS."""
+    """Set up everything: Jupyter behind Apache with TLS."""
     s = with_access(s, "apache")
-    yield from jupyter_itself(c, s, ask_password)
+    yield from private_jupyter(c, s, ask_password)
     yield from install_apache.body(c, s)
     yield from enable_apache_modules.body(c, s)
     yield from configure_apache.body(c, s)
-    yield from one_way_in(c, s)
-    # Last: an issuer asks from outside whether all that works, and may refuse.
+    yield from only_chosen_access(c, s)
+    # Last, as an issuer connects from outside, and may refuse.
     if not s.apache.site:
         yield from issue_cert.body(c, s)
 
@@ -61,16 +45,16 @@ def full_setup(c, s, ask_password=False):
     distribution="python.distribution",
     accept_terms="python.accept_terms",
     base_url="jupyter.base_url",
-    help=ASK,
+    help=ASK_PASSWORD,
 )
 def tunnel_setup(c, s, ask_password=False):
-    """Do everything: Jupyter that only SSH reaches.
+    """Set up everything: Jupyter through SSH only.
 
-    The task tunnel leads there.
+    The task tunnel forwards a local port to it.
     """
     s = with_access(s, "tunnel")
-    yield from jupyter_itself(c, s, ask_password)
-    yield from one_way_in(c, s)
+    yield from private_jupyter(c, s, ask_password)
+    yield from only_chosen_access(c, s)
 
 
 @setup(
@@ -81,11 +65,28 @@ def tunnel_setup(c, s, ask_password=False):
     accept_terms="python.accept_terms",
     port="jupyter.port",
     base_url="jupyter.base_url",
-    help=ASK,
+    help=ASK_PASSWORD,
 )
 def direct_setup(c, s, ask_password=False):
-    """Do everything: Jupyter with TLS and no Apache."""
+    """Set up everything: Jupyter with TLS, no Apache."""
     s = with_access(s, "direct")
-    yield from jupyter_itself(c, s, ask_password)
-    yield from one_way_in(c, s)
+    yield from private_jupyter(c, s, ask_password)
+    yield from only_chosen_access(c, s)
     yield from issue_cert.body(c, s)
+
+
+def private_jupyter(c, s, ask_password):
+    """Yield what all presets begin with: a checked server, its user, and a running Jupyter."""
+    yield from preflight.body(c, s)
+    # The longest step runs in the background while packages are installed.
+    yield from begin_download(c, s)
+    yield from create_user.body(c, s, ask_password=ask_password)
+    yield from install_anaconda.body(c, s)
+    yield from configure_jupyter.body(c, s, ask_password=ask_password)
+
+
+def only_chosen_access(c, s):
+    """Yield that the chosen way to Jupyter is open, and no other."""
+    yield from close_other_access.body(c, s)
+    yield from firewall.body(c, s)
+    yield from harden_ssh.body(c, s)

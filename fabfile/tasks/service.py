@@ -1,4 +1,4 @@
-"""Jupyter's service by hand: start, stop, restart, look at it, open it."""
+"""Control Jupyter's service: start, stop, restart, status, logs, open."""
 
 import contextlib
 
@@ -6,7 +6,7 @@ from fabric import task
 from invoke import Exit
 
 from ..kit.errors import RemoteError
-from ..kit.quote import Shell, sh
+from ..kit.quote import script, sh
 from ..kit.report import say
 from ..kit.shell import shell_of
 from ..kit.task import BAD_REQUEST
@@ -14,28 +14,156 @@ from ..local.forwarding import show_page
 from ..settings import settings_for
 from ..settings.derived import jupyter_service, jupyter_url
 
+STATUS = """
+systemctl show -p LoadState -p ActiveState -p UnitFileState -p ActiveEnterTimestamp \\
+    -p NRestarts -p MemoryCurrent "$unit"
+echo "Kernels=$(pgrep -u "$user" -fc ipykernel)"
+"""
 
-def check(c, lines=0, **_):
-    """Return the settings; raises Exit with status 2 where they are not valid, or *lines* is no number."""
+READY = """
+is_ready || { echo "$why" >&2; false; }
+"""
+
+# What runs in tmux logs under its own name.
+LOG = """
+journalctl -a -q --no-pager -o short-iso -n "$lines" ${follow:+-f} \\
+    _SYSTEMD_UNIT="$unit" + _PID=1 UNIT="$unit" + SYSLOG_IDENTIFIER="$name"
+"""
+
+
+def check_service(c, lines=0, **_):
+    """Return the settings of a task in this file.
+
+    Raises:
+        Exit: a flag or a setting is invalid (status 2).
+    """
     s = settings_for(c)
     if not str(lines).isdigit():
         raise Exit(f"--lines {lines}: a whole number is expected", BAD_REQUEST)
     return s
 
 
-def controls(**helps):
-    """Return a decorator that makes a Fabric task of a function (c, …) that is about Jupyter's service."""
+def service_task(**helps):
+    """Return a decorator that makes a Fabric task of a function, with help for its flags."""
 
     def decorate(function):
         made = task(name=function.__name__.rstrip("_"), help=helps)(function)
-        made.check = check
+        made.check = check_service
         return made
 
     return decorate
 
 
+@service_task()
+def start(c):
+    """Start Jupyter and wait until it responds."""
+    change_state(c, "start", lambda service: service.started("start"), "started and responds")
+
+
+@service_task()
+def stop(c):
+    """Stop Jupyter until the next boot; kernels end."""
+    change_state(c, "stop", lambda service: sh("systemctl stop {}", service.name), "stopped")
+
+
+@service_task()
+def restart(c):
+    """Restart Jupyter; kernels end."""
+    change_state(c, "restart", lambda service: service.started("restart"), "restarted and responds")
+
+
+def change_state(c, verb, step, result):
+    """Change the state of Jupyter's service and print the result.
+
+    Args:
+        verb: what is done, for messages.
+        step: takes the `Service` and returns shell text.
+        result: what is printed if it succeeds.
+
+    Raises:
+        Exit: the step fails (status 1).
+    """
+    s = check_service(c)
+    name = s.jupyter.name
+    if c.config.run.dry:
+        say(f"{c.original_host}  dry run: would {verb} {name}.service")
+        return
+    answer = ask_service(c, name, step(jupyter_service(s)))
+    if not answer.ok:
+        raise Exit(f"{c.original_host}  {name}.service: {verb} failed\n{answer.err.strip()}", 1)
+    say(f"{c.original_host}  {name}.service {result}")
+
+
+@service_task()
+def status(c):
+    """Show Jupyter's state and address.
+
+    Also since when it runs, its kernels and its memory.
+    """
+    s = check_service(c)
+    unit = f"{s.jupyter.name}.service"
+    shown, ready = ask(
+        c,
+        script(STATUS, unit=unit, user=s.user.name),
+        script(READY, is_ready=jupyter_service(s).ready),
+    )
+    facts = dict(line.split("=", 1) for line in shown.out.splitlines() if "=" in line)
+    if facts.get("LoadState") != "loaded":
+        raise Exit(missing(c, s.jupyter.name), 1)
+    for name, value in status_rows(facts, ready.ok, jupyter_url(c, s)).items():
+        say(f"{c.original_host}  {unit}  {name}: {value}")
+    if facts["ActiveState"] != "active" or not ready.ok:
+        fix = f"{c.original_host}  fix it with: start; for the reason see: logs"
+        raise Exit("\n".join(filter(None, [ready.err.strip(), fix])), 1)
+
+
+def status_rows(facts, responds, url):
+    """Return the rows that `status` prints, by name.
+
+    Args:
+        facts: what ``systemctl show`` prints, and the number of kernels.
+        responds: whether Jupyter responds.
+        url: its address, empty if only a tunnel reaches it.
+    """
+    memory = facts["MemoryCurrent"]
+    known = memory.isdigit() and len(memory) < 19  # systemd prints 2^64 - 1 for unknown
+    return {
+        "state": f"{facts['ActiveState']}, {'responds' if responds else 'does not respond'}",
+        "since": facts["ActiveEnterTimestamp"] or "-",
+        "at boot": facts["UnitFileState"] or "-",
+        "restarts after failures": facts["NRestarts"],
+        "kernels": facts["Kernels"],
+        "memory": f"{int(memory) >> 20} MiB" if known else "-",
+        "address": url or "through the task tunnel",
+    }
+
+
+@service_task(follow="Keep printing new lines until Ctrl-C.", lines="Number of past lines.")
+def logs(c, follow=False, lines=50):
+    """Show the end of Jupyter's log."""
+    name = check_service(c, lines).jupyter.name
+    step = script(LOG, name=name, unit=f"{name}.service", lines=lines, follow=follow)
+    with contextlib.suppress(*[KeyboardInterrupt] * follow):
+        ask_service(c, name, step, on_line=say)
+
+
+@service_task(no_browser="Print the address without opening a browser.")
+def open_(c, no_browser=False):
+    """Open Jupyter's address in your browser."""
+    url = jupyter_url(c, check_service(c))
+    if not url:
+        raise Exit("with jupyter.access tunnel, Jupyter has no public address; use tunnel", 1)
+    say(f"{c.original_host}  {url}")
+    if not no_browser and not show_page(url):
+        say(f"{c.original_host}  no browser found here; open the address yourself")
+
+
 def ask(c, *steps, **options):
-    """Return the answers to shell texts; raises Exit with status 1 where the host does not answer."""
+    """Return the answers to shell texts.
+
+    Raises:
+        Exit: the host does not answer (status 1).
+    """
     try:
         return shell_of(c).batch(list(steps), **options)
     except RemoteError as error:
@@ -43,107 +171,18 @@ def ask(c, *steps, **options):
 
 
 def ask_service(c, name, step, **options):
-    """Return the answer to *step*, which is about the service *name*; raises Exit with status 1 where there is none."""
-    there, answer = ask(
-        c, sh("systemctl cat {} >/dev/null", f"{name}.service"), step, stop=True, **options
-    )
-    if not there.ok:
-        raise Exit(f"{c.original_host}  there is no {name}.service; configure-jupyter makes it", 1)
+    """Return the answer to a shell text about the service *name*.
+
+    Raises:
+        Exit: the host has no such service (status 1).
+    """
+    exists = sh("systemctl cat {} >/dev/null", f"{name}.service")
+    found, answer = ask(c, exists, step, stop=True, **options)
+    if not found.ok:
+        raise Exit(missing(c, name), 1)
     return answer
 
 
-def act(c, verb, script, done):
-    """Run *script* on Jupyter's service and say what is so then; raises Exit with status 1 where it fails."""
-    s = check(c)
-    name = s.jupyter.name
-    if c.config.run.dry:
-        say(f"{c.original_host}  {verb} would act on {name}.service; it is left out of a dry run")
-        return
-    answer = ask_service(c, name, script(jupyter_service(s)))
-    if not answer.ok:
-        raise Exit(f"{c.original_host}  {name}.service: {verb} failed\n{answer.err.strip()}", 1)
-    say(f"{c.original_host}  {name}.service {done}")
-
-
-@controls()
-def start(c):
-    """Start Jupyter, and wait until it answers."""
-    act(c, "start", lambda service: service.started("start"), "runs, and answers")
-
-
-@controls()
-def stop(c):
-    """Stop Jupyter until the next boot; kernels end."""
-    act(c, "stop", lambda service: sh("systemctl stop {}", service.name), "is stopped")
-
-
-@controls()
-def restart(c):
-    """Restart Jupyter; kernels end."""
-    act(c, "restart", lambda service: service.started("restart"), "runs anew, and answers")
-
-
-STATUS = """
-    systemctl show -p LoadState -p ActiveState -p UnitFileState -p ActiveEnterTimestamp -p NRestarts -p MemoryCurrent {}
-    echo "Kernels=$(pgrep -u {} -fc ipykernel)"
-"""
-
-
-@controls()
-def status(c):
-    """Show whether Jupyter runs, and where.
-
-    Also since when, and with how many kernels.
-    """
-    s = check(c)
-    unit = f"{s.jupyter.name}.service"
-    answering = sh('{} || { echo "$why" >&2; false; }', Shell(jupyter_service(s).ready))
-    told, answers = ask(c, sh(STATUS, unit, s.user.name), answering)
-    seen = dict(line.split("=", 1) for line in told.out.splitlines() if "=" in line)
-    if seen.get("LoadState") != "loaded":
-        raise Exit(f"{c.original_host}  there is no {unit}; configure-jupyter makes it", 1)
-    memory = seen["MemoryCurrent"]
-    rows = {
-        "state": f"{seen['ActiveState']}, {'answers' if answers.ok else 'does not answer as it should'}",
-        "since": seen["ActiveEnterTimestamp"] or "-",
-        "at boot": seen["UnitFileState"] or "-",
-        "restarts": f"{seen['NRestarts']}, after failures",
-        "kernels": seen["Kernels"],
-        "memory": f"{int(memory) >> 20} MiB" if memory.isdigit() and len(memory) < 19 else "-",
-        "address": jupyter_url(c, s) or "by the task tunnel",
-    }
-    for name, value in rows.items():
-        say(f"{c.original_host}  {unit}  {name:<9} {value}")
-    if seen["ActiveState"] != "active" or not answers.ok:
-        why = answers.err.strip()
-        raise Exit(
-            "\n".join(filter(None, [why, f"{c.original_host}  fix it with: start, or see logs"])),
-            1,
-        )
-
-
-@controls(follow="Go on with what comes, until Ctrl-C.", lines="How many lines of what was.")
-def logs(c, follow=False, lines=50):
-    """Show the end of Jupyter's log."""
-    name = check(c, lines).jupyter.name
-    # What runs in tmux writes under its own name.
-    words = "journalctl -a -q --no-pager -o short-iso -n {} {} _SYSTEMD_UNIT={} + _PID=1 UNIT={} + SYSLOG_IDENTIFIER={}"
-    asked = sh(
-        words, lines, Shell("-f" if follow else ""), f"{name}.service", f"{name}.service", name
-    )
-    with contextlib.suppress(*[KeyboardInterrupt] * follow):
-        ask_service(c, name, asked, on_line=say)
-
-
-@controls(no_browser="Do not open a browser, only print the address.")
-def open_(c, no_browser=False):
-    """Open Jupyter's address in your browser."""
-    found = jupyter_url(c, check(c))
-    if not found:
-        raise Exit(
-            "with jupyter.access tunnel there is no address that all can reach; the task tunnel opens one",
-            1,
-        )
-    say(f"{c.original_host}  {found}")
-    if not no_browser and not show_page(found):
-        say(f"{c.original_host}  no browser found here; open the address yourself")
+def missing(c, name):
+    """Return the message that the service *name* does not exist."""
+    return f"{c.original_host}  {name}.service does not exist; run configure-jupyter first"

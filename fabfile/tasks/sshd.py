@@ -8,7 +8,7 @@ from ..resources import SshdSettings
 from ..resources.sshd import BACK, OPENED, RELOAD, KnownHostKey, _DropIn, _InForce
 from ..settings import setup
 from ..settings.templates import render
-from .users import proof
+from .users import verified_login
 
 DROP_IN = "/etc/ssh/sshd_config.d/00-remote-jupyter.conf"
 
@@ -77,7 +77,7 @@ def harden_ssh(c, s):
     )
     yield SshdSettings("root", (f"permitrootlogin {root_login(s)}",))
     yield _InForce(s.user.name, user_settings(s), weak_algorithms(), **own)
-    yield proof(c, s)
+    yield verified_login(c, s)
 
 
 def root_login(s):

@@ -1,4 +1,4 @@
-"""The login user."""
+"""Create, lock and remove the login account."""
 
 from pathlib import Path
 
@@ -39,134 +39,154 @@ def passwords_here(c, s):
     copy_root_keys="user.copy_root_keys",
     remove_key="user.remove_keys",
     help={
-        "ask_password": "Ask for the user's password here, instead of USER_PASSWORD or a generated one."
+        "ask_password": "Prompt for the account's password instead of using USER_PASSWORD or a"
+        " generated one."
     },
 )
 def create_user(c, s, ask_password=False):
-    """Let one person log in with keys, and use sudo."""
-    name, folder, seconds = s.user.name, home(s), s.ssh.rollback_timeout
-    given = public_keys("user.authorized_keys", s.user.authorized_keys)
-    removed = public_keys("user.remove_keys", s.user.remove_keys)
-    secret = password("USER_PASSWORD", ask_password)
-    passwords_here(c, s).extend([secret] if secret else [])
+    """Create the login account, with SSH keys and sudo."""
     if s.user.sudo:
         yield Package("sudo", lock_timeout=s.apt.lock_timeout)
-    yield User(
-        name,
-        folder,
+    yield account(c, s, password("USER_PASSWORD", ask_password))
+    yield Directory(f"{home(s)}/.ssh", s.user.name, mode="0700")
+    yield authorized_keys(c, s)
+    yield sudoers(s)
+    yield verified_login(c, s)
+
+
+def account(c, s, secret):
+    """Return the login account; *secret* is its password, or None for a generated one."""
+    known = passwords_here(c, s)
+    if secret:
+        known.append(secret)
+    return User(
+        s.user.name,
+        home(s),
         shell=s.user.shell,
         groups=("sudo",) if s.user.sudo else (),
         not_groups=() if s.user.sudo else ("sudo",),
         password=secret,
         needs_password=s.user.sudo and not s.user.passwordless_sudo,
-        adopt=s.user.adopt or c.user == name,
-        rollback_timeout=seconds,
-        known=passwords_here(c, s),
+        adopt=s.user.adopt or c.user == s.user.name,
+        rollback_timeout=s.ssh.rollback_timeout,
+        known=known,
     )
-    yield Directory(f"{folder}/.ssh", name, mode="0700")
-    yield AuthorizedKeys(
-        name,
-        folder,
+
+
+def authorized_keys(c, s):
+    """Return the account's SSH keys: the given ones, and those of Fabric's own login."""
+    given = public_keys("user.authorized_keys", s.user.authorized_keys)
+    return AuthorizedKeys(
+        s.user.name,
+        home(s),
         given,
-        removed,
+        public_keys("user.remove_keys", s.user.remove_keys),
         copied_from="" if given and not s.user.copy_root_keys else c.user,
         needed=not s.ssh.password_authentication,
-        rollback_timeout=seconds,
+        rollback_timeout=s.ssh.rollback_timeout,
     )
-    yield sudoers(s)
-    yield proof(c, s)
 
 
 def sudoers(s):
-    """Return the drop-in that lets the login user use sudo without a password, or its absence."""
+    """Return the drop-in that allows sudo without a password, or its absence."""
     path = f"/etc/sudoers.d/remote-jupyter-{s.user.name}"
     rollback = Rollback("sudo", (path,), seconds=s.ssh.rollback_timeout)
     if not (s.user.sudo and s.user.passwordless_sudo):
         return FileAbsent(path, rollback=rollback)
-    return File(
-        path,
-        render("sudoers.j2", user=s.user.name),
-        mode="0440",
-        check="visudo -cf {}",
-        rollback=rollback,
-    )
+    content = render("sudoers.j2", user=s.user.name)
+    return File(path, content, mode="0440", check="visudo -cf {}", rollback=rollback)
 
 
-@setup(user="user.name", help={"unlock": "Let the user in again."})
+@setup(user="user.name", help={"unlock": "Unlock the account."})
 def lock_user(c, s, unlock=False):
-    """Let the user log in no more.
+    """Lock the login account.
 
-    Neither by key nor by password; what runs goes on, and nothing is removed.
+    Neither keys nor the password work then. Running processes continue; nothing is removed.
     """
-    not_me(c, s)
-    yield UserLocked(s.user.name, not unlock, rollback=None if unlock else unlocking(s))
+    require_another_login(c, s)
+    yield UserLocked(s.user.name, not unlock, rollback=None if unlock else unlock_rollback(s))
     yield VerifyLogin()
 
 
 @setup(
     user="user.name",
     adopt="user.adopt",
-    help={"yes": "Do not ask.", "with_home": "Remove the home too, with all that is in it."},
+    help={"yes": "Do not ask for confirmation.", "with_home": "Remove the home folder too."},
 )
 def remove_user(c, s, yes=False, with_home=False):
-    """Remove the user; the home stays."""
-    not_me(c, s)
-    what = f"Remove {s.user.name} from {c.host}" + (f", with all of {home(s)}" if with_home else "")
-    confirm(c, what, yes)
-    # First only locked, until it is seen that somebody else still gets in.
-    yield UserLocked(s.user.name, or_gone=True, rollback=unlocking(s))
+    """Remove the login account; its home stays."""
+    require_another_login(c, s)
+    home_too = f" and everything in {home(s)}" if with_home else ""
+    confirm(c, f"Remove {s.user.name}{home_too} from {c.host}", yes)
+    # Locked first: it is removed once someone else is known to be able to log in.
+    yield UserLocked(s.user.name, or_gone=True, rollback=unlock_rollback(s))
     yield VerifyLogin()
     yield FileAbsent(f"/etc/sudoers.d/remote-jupyter-{s.user.name}")
     yield UserAbsent(s.user.name, home(s), with_home, adopt=s.user.adopt)
 
 
-def unlocking(s):
-    """Return how a lock is undone."""
-    return Rollback(
-        "lock", back=UserLocked(s.user.name, locked=False).apply({}), seconds=s.ssh.rollback_timeout
-    )
+def unlock_rollback(s):
+    """Return the rollback that unlocks the account again."""
+    unlocked = UserLocked(s.user.name, locked=False)
+    return Rollback("lock", back=unlocked.apply({}), seconds=s.ssh.rollback_timeout)
 
 
-def not_me(c, s):
-    """Raise Exit with status 2 where the login user is the one of this connection."""
+def require_another_login(c, s):
+    """Make sure that the login account is not the one that Fabric uses.
+
+    Raises:
+        Exit: it is the same (status 2).
+    """
     if c.user == s.user.name:
         raise Exit(
-            f"this is the login that Fabric uses; log in as another one than {c.user}", BAD_REQUEST
+            f"{c.user} is the login that Fabric uses; give another one with -H USER@{c.host}",
+            BAD_REQUEST,
         )
 
 
-def proof(c, s):
-    """Return the proof that the login user still gets in and becomes root, or else the login that Fabric uses now."""
-    name = s.user.name if s.user.sudo else ""
-    private = [
-        path.removesuffix(".pub") for path in s.user.authorized_keys if path.endswith(".pub")
-    ]
-    known = tuple(
-        path for path in (str(Path(path).expanduser()) for path in private) if Path(path).is_file()
-    )
+def verified_login(c, s):
+    """Return the test that someone can still log in and become root.
+
+    The account that was created is tried first if it may use sudo, then Fabric's own login.
+    """
+    private = private_keys(s)
     passwords = passwords_here(c, s)
     if not passwords and (secret := password("USER_PASSWORD")):
         passwords.append(secret)
-    # Where the keys are other people's, their login cannot be tried from here.
-    return VerifyLogin(name, passwords, known, "" if s.user.authorized_keys and not known else MADE)
+    # With other people's keys, their login cannot be tried from here.
+    made = "" if s.user.authorized_keys and not private else MADE
+    return VerifyLogin(s.user.name if s.user.sudo else "", passwords, private, made)
+
+
+def private_keys(s):
+    """Return the files of the private keys on this machine that belong to the account's keys."""
+    files = [Path(path).expanduser() for path in s.user.authorized_keys if path.endswith(".pub")]
+    return tuple(str(file.with_suffix("")) for file in files if file.with_suffix("").is_file())
 
 
 def public_keys(setting, given):
-    """Return the public keys in *given*, each a key or a file of keys; raises ValueError for what is neither."""
-    found = []
-    for text in given:
-        path = Path(text).expanduser()
-        if not keys_in(text):
-            try:
-                text = path.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError):
-                raise ValueError(
-                    f"{setting}: {text!r} is neither a public key nor a file that can be read"
-                ) from None
-        lines = [line for _, line in keys_in(text)]
-        if not lines or "PRIVATE KEY" in text:
-            raise ValueError(
-                f"{setting}: {path} holds no public key; the file that ends in .pub does"
-            )
-        found += lines
-    return tuple(found)
+    """Return the public keys in *given*.
+
+    Args:
+        setting: the setting's name, for messages.
+        given: each a public key, or a file of public keys.
+
+    Raises:
+        ValueError: one of them is neither.
+    """
+    return tuple(key for text in given for key in _public_keys(setting, text))
+
+
+def _public_keys(setting, text):
+    if keys := keys_in(text):
+        return [line for _, line in keys]
+    path = Path(text).expanduser()
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ValueError(
+            f"{setting}: {text!r} is neither a public key nor a readable file of public keys"
+        ) from None
+    if "PRIVATE KEY" in content or not keys_in(content):
+        raise ValueError(f"{setting}: {path} is not a public key; give the file that ends in .pub")
+    return [line for _, line in keys_in(content)]
