@@ -27,7 +27,7 @@ def test_help_shows_the_setting_and_default_of_a_flag(run_fab):
     assert "--no-sudo Do not grant sudo." in text
     assert "Setting user.sudo, default: true." in text
     assert "Setting user.authorized_keys, default: empty." in text
-    assert "--lines=INT How many lines of what was. Default: 50." in " ".join(
+    assert "--lines=INT Number of past lines. Default: 50." in " ".join(
         run_fab("--help", "logs").stdout.split()
     )
 

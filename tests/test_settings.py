@@ -626,7 +626,7 @@ CASES = {
         (*HOST, "create-user", "--authorized-keys", "HERE/id"),
         {},
         {"id": "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----\n"},
-        ("user.authorized_keys:", "no public key"),
+        ("user.authorized_keys:", "is not a public key"),
     ),
     "password": (
         (*HOST, "configure-jupyter"),

@@ -153,11 +153,11 @@ def has_key(transport: paramiko.Transport, line: str) -> bool:
     return answer == "there"
 
 
-def _run(transport: paramiko.Transport, text: str, given: str) -> tuple[str, str]:
-    """Run shell text with *given* as its input; return its last word, and why it failed."""
+def _run(transport: paramiko.Transport, text: str, lines: str) -> tuple[str, str]:
+    """Run shell text with *lines* as its input; return its last word, and why it failed."""
     channel = transport.open_session(timeout=30)
     channel.exec_command(sh("exec /bin/sh -c {}", text))
-    channel.sendall(given.encode())
+    channel.sendall(lines.encode())
     channel.shutdown_write()
     out, err = (
         stream.read().decode(errors="replace")

@@ -4,7 +4,7 @@ import json as jsonlib
 import socket
 import threading
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from fabric import task
 from invoke import Exit
@@ -109,37 +109,23 @@ def steps(c, s, secret):
 
     started = time.monotonic()
     try:
-        server = server_state(c, s)
+        certificate, services, listening = server_state(c, s)
     except RemoteError as error:
         yield Step("server", False, str(error))
         return
-    yield replace(server_step(server), seconds=time.monotonic() - started)
-    for step in visit_steps(c, s, secret, server.certificate):
-        yield replace(step, fix=right_fix(step, s.jupyter.access, server))
-
-
-@dataclass(frozen=True)
-class ServerState:
-    """What the server knows about itself.
-
-    Args:
-        certificate: the installed certificate as PEM, or an empty text.
-        listening: whether something listens on each port that a browser uses.
-        services: the state of each service, such as "active", by its name.
-    """
-
-    certificate: str
-    listening: bool
-    services: dict[str, str]
-
-    @property
-    def serves(self):
-        """Whether the service that a browser connects to runs and listens."""
-        return self.listening and list(self.services.values())[-1] == "active"
+    yield replace(server_step(services), seconds=time.monotonic() - started)
+    front = "apache2" if s.jupyter.access == "apache" else s.jupyter.name
+    serves = listening and services[front] == "active"
+    for step in visit_steps(c, s, secret, certificate):
+        yield replace(step, fix=right_fix(step, s.jupyter.access, serves))
 
 
 def server_state(c, s):
-    """Return the state of the server of *c*.
+    """Ask the server about itself.
+
+    Returns:
+        The installed certificate as PEM, or an empty text; the state of each service, such as
+        "active", by its name; and whether each port that a browser uses has a listener.
 
     Raises:
         RemoteError: the server does not answer.
@@ -157,23 +143,23 @@ def server_state(c, s):
         ]
     )
     found = (state.out.strip() or "not installed" for state in states)
-    return ServerState(
+    return (
         installed.out if installed.ok else "",
-        listening.ok,
         dict(zip(services, found, strict=True)),
+        listening.ok,
     )
 
 
-def server_step(server):
-    """Return the first step: whether the services of *server* run."""
+def server_step(services):
+    """Return the first step: whether the services run, given their states by name."""
     from ..local.visit import Step
 
-    for name, state in server.services.items():
+    for name, state in services.items():
         if state != "active":
             fix = "install-apache" if name == "apache2" else "configure-jupyter"
             return Step("server", False, f"{name}.service is {state}", fix)
-    units = " and ".join(f"{name}.service" for name in server.services)
-    return Step("server", True, f"{units} {'are' if len(server.services) > 1 else 'is'} active")
+    units = " and ".join(f"{name}.service" for name in services)
+    return Step("server", True, f"{units} {'are' if len(services) > 1 else 'is'} active")
 
 
 def visit_steps(c, s, secret, certificate):
@@ -203,13 +189,18 @@ def visit_by_tunnel(c, s, secret):
             yield Step("reachable", False, f"cannot open the tunnel: {lost}")
 
 
-def right_fix(step, access, server):
-    """Return the task that fixes *step*, given what the server says about itself."""
+def right_fix(step, access, serves):
+    """Return the task that fixes *step*.
+
+    Args:
+        access: how Jupyter is reached.
+        serves: whether the service that a browser connects to runs and listens.
+    """
     from ..local.visit import APACHE
 
-    if step.name == "reachable" and step.fix and access != "tunnel" and server.serves:
+    if step.name == "reachable" and step.fix and access != "tunnel" and serves:
         return "firewall"  # the server listens, so something in between blocks us
-    if step.fix == "harden-ssh" and not server.serves:
+    if step.fix == "harden-ssh" and not serves:
         return "configure-jupyter"
     if access != "apache" and step.fix in (APACHE, "install-apache"):
         return "issue-cert" if step.name == "certificate" else "configure-jupyter"

@@ -28,7 +28,7 @@ def test_notebooks_sync_both_ways_and_newer_ones_stay(hidden, fab, folder, tmp_p
             hidden, *core, task, "--folder", where, *[w for w in words if w != "--dry"], check=False
         )
         return done.returncode, set(
-            re.findall(r"  (changed|would change|newer \S.+stays:) +([^;\n]+)", done.stdout)
+            re.findall(r"  (changed|would change|newer \S.+kept:) +([^;\n]+)", done.stdout)
         )
 
     both = {"one.ipynb", "a folder's/$two.ipynb"}
@@ -49,7 +49,7 @@ def test_notebooks_sync_both_ways_and_newer_ones_stay(hidden, fab, folder, tmp_p
     )
     (folder / "one.ipynb").write_text("mine\n")
     status, said = copy("push-notebooks")
-    assert (status, said) == (1, {("newer on the server, and stays:", "one.ipynb")})
+    assert (status, said) == (1, {("newer on the server, kept:", "one.ipynb")})
     assert hidden.ssh(f"cat {THERE}/one.ipynb {THERE}/three").stdout == "newer\nthree\n"
     other = tmp_path / "pulled"
     assert copy("pull-notebooks", where=other) == (
@@ -62,7 +62,7 @@ def test_notebooks_sync_both_ways_and_newer_ones_stay(hidden, fab, folder, tmp_p
     assert copy("push-notebooks", "--delete", "--dry") == (3, {("would change", "three")})
     assert copy("push-notebooks", "--delete") == (0, {("changed", "three")})
     assert hidden.ssh(f"ls {THERE}").stdout.splitlines() == ["a folder's", "one.ipynb"]
-    newer_here = {("newer here, and stays:", "one.ipynb")}
+    newer_here = {("newer here, kept:", "one.ipynb")}
     assert copy("pull-notebooks", where=other) == (1, newer_here)
     assert (other / "three").exists()
     assert copy("pull-notebooks", "--delete", where=other) == (

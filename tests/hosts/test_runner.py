@@ -132,27 +132,27 @@ def test_start_stop_restart_and_status(hidden, fab):
         )
 
     before = hidden.ssh("systemctl show -P MainPID jupyter").stdout
-    assert re.search(r"jupyter.service  state     active, answers\n", by_hand("status").stdout)
-    assert by_hand("stop").stdout.endswith("jupyter.service is stopped\n")
+    assert re.search(r"jupyter.service  state: active, responds\n", by_hand("status").stdout)
+    assert by_hand("stop").stdout.endswith("jupyter.service stopped\n")
     stopped = by_hand("status", check=False)
     assert stopped.returncode == 1
-    assert "state     inactive" in stopped.stdout
+    assert "state: inactive" in stopped.stdout
     assert "fix it with: start" in stopped.stderr
     assert hidden.ssh("systemctl is-enabled jupyter").stdout == "enabled\n"
-    assert by_hand("start").stdout.endswith("jupyter.service runs, and answers\n")
+    assert by_hand("start").stdout.endswith("jupyter.service started and responds\n")
     started = hidden.ssh("systemctl show -P MainPID jupyter").stdout
-    assert by_hand("restart").stdout.endswith("jupyter.service runs anew, and answers\n")
+    assert by_hand("restart").stdout.endswith("jupyter.service restarted and responds\n")
     assert len({before, started, hidden.ssh("systemctl show -P MainPID jupyter").stdout}) == 3
     hidden.ssh("systemctl kill -s KILL jupyter")
     assert eventually(lambda: by_hand("status", check=False).returncode == 1)
     assert eventually(lambda: by_hand("status", check=False).returncode == 0, 30)  # back by itself
-    assert "restarts  1, after failures" in by_hand("status").stdout
+    assert "restarts after failures: 1" in by_hand("status").stdout
     hidden.ssh(f"echo 'c = 1 +' >>{CONFIG}")
     broken = by_hand("restart", check=False)
     assert broken.returncode == 1
     assert "restart failed" in broken.stderr
     assert "Traceback" not in broken.stderr
-    assert by_hand("--dry", "start").stdout.endswith("it is left out of a dry run\n")
+    assert by_hand("--dry", "start").stdout.endswith("dry run: would start jupyter.service\n")
     hidden.ssh(f"sed -i '$ d' {CONFIG}")
     by_hand("start")
     assert by_hand("open", check=False).returncode == 1
@@ -273,4 +273,4 @@ def test_missing_service_is_reported(new_host, fab, words):
     bare = new_host("bookworm")
     done = fab(bare, *words.split(), check=False)
     assert done.returncode == 1
-    assert "there is no jupyter.service; configure-jupyter makes it" in done.stderr
+    assert "jupyter.service does not exist; run configure-jupyter first" in done.stderr

@@ -342,10 +342,10 @@ def test_new_key_has_the_typed_passphrase(operator):
 
 def test_new_key_is_copied_over_a_password_login(door, fab, operator, tmp_path):
     made = fab(None, "create-ssh-key", "--no-passphrase")
-    assert "is made" in made.stdout
+    assert "created" in made.stdout
     key = operator.home / ".ssh/id_ed25519"
     before = key.read_bytes()
-    assert "stays" in fab(None, "create-ssh-key", "--no-passphrase").stdout
+    assert "is kept" in fab(None, "create-ssh-key", "--no-passphrase").stdout
     assert key.read_bytes() == before
     person = as_user(door)
     path = "/home/jupyter/.ssh/authorized_keys"
@@ -354,8 +354,8 @@ def test_new_key_is_copied_over_a_password_login(door, fab, operator, tmp_path):
         for password, status, says in (
             (None, 1, "LOGIN_PASSWORD"),
             ("wrong", 1, "may not log in"),
-            (USER_PASSWORD, 0, "may now log in as jupyter"),
-            (None, 0, "may log in as jupyter already"),
+            (USER_PASSWORD, 0, "is now authorized for jupyter"),
+            (None, 0, "is authorized for jupyter already"),
         ):
             env = {"LOGIN_PASSWORD": password} if password else {}
             done = fab(person, "copy-ssh-key", env=env, check=False)

@@ -27,7 +27,7 @@ def test_jupyter_works_through_the_tunnel_until_ctrl_c(hidden, tunnel, tmp_path)
         assert opened.end() == 0
         assert not group(opened.process)
         assert "Traceback" not in opened.text
-        assert "the tunnel is closed" in opened.text.splitlines()[-1]
+        assert "tunnel closed" in opened.text.splitlines()[-1]
 
 
 def test_verify_uses_a_tunnel_and_names_the_fix(hidden, fab):
@@ -209,5 +209,5 @@ def test_invalid_requests_fail_before_connecting(fab):
     )
     assert (done.returncode, done.stderr.splitlines()[0]) == (
         2,
-        "tunnel leads to one server at a time: name one with -H",
+        "tunnel connects to one server at a time; give one host with -H",
     )
