@@ -1,4 +1,4 @@
-"""README.md as the tests read it: its fenced blocks, and the table that `inv undo-table` makes."""
+"""The parts of README.md that tests use: fenced blocks, and the table of `inv undo-table`."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ README = Path(__file__).parents[1] / "README.md"
 MARKS = "<!-- made by inv undo-table -->\n", "<!-- end -->\n"
 HOST = "server.example.org"
 NOT_RUN = "# not run in the tests"
-# With default settings the first asks for a password, and the second has nothing to renew.
+# With default settings, the first asks for a password and the second has nothing to renew.
 WITHOUT_A_PLAN = ("set-password", "renew-cert")
 
 
@@ -25,7 +25,11 @@ def blocks(language):
 
 
 def commands(on_a_host):
-    """Return the shell commands that go to a server, or else those that do not; what is marked as not run is left out."""
+    """Return the shell commands for a server, or those without one, except those not run in tests.
+
+    Args:
+        on_a_host: Whether to return the commands that name the example server.
+    """
     lines = [
         line
         for block in blocks("sh")
@@ -36,7 +40,7 @@ def commands(on_a_host):
 
 
 def changes():
-    """Yield (task, resource) for each change of each task with default settings; those of the presets come first."""
+    """Yield (task, resource) for each change of each task with default settings, presets first."""
     config = Config(
         overrides={"run": {"dry": True}}, user_prefix="/nonexistent/", system_prefix="/nonexistent/"
     )
@@ -56,15 +60,15 @@ def changes():
 
 
 def undo_table():
-    """Return the table of every change with its way back."""
+    """Return the table of all changes and how to undo them."""
     rows = [
         f"| `{task}` | {resource.label} | {resource.undo_hint()} |" for task, resource in changes()
     ]
-    return "\n".join(["| task | change | way back |", "| --- | --- | --- |", *rows, ""])
+    return "\n".join(["| task | change | undo |", "| --- | --- | --- |", *rows, ""])
 
 
 def with_table(text):
-    """Return the README's *text* with the table as it is now."""
+    """Return the README's *text* with the current table."""
     before, _, rest = text.partition(MARKS[0])
     return before + MARKS[0] + undo_table() + MARKS[1] + rest.partition(MARKS[1])[2]
 

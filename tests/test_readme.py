@@ -1,4 +1,4 @@
-"""What README.md says is so: its commands, its tables, and the tests that it names."""
+"""README.md is right: its commands run, and the tasks, settings and tests it names exist."""
 
 import re
 import shlex
@@ -22,12 +22,12 @@ PAGES = [
 ]
 
 
-def test_the_ways_back_are_those_of_the_resources():
-    assert readme.with_table(TEXT) == TEXT, "make it anew by: inv undo-table"
+def test_the_undo_table_is_up_to_date():
+    assert readme.with_table(TEXT) == TEXT, "update it with: inv undo-table"
 
 
 def kinds(base=Resource):
-    """Yield every kind of resource, of the engine and of the tasks."""
+    """Yield every resource class of the package."""
     for kind in base.__subclasses__():
         if kind.__module__.startswith("fabfile"):
             if not kind.__name__.startswith("_"):  # a part of others
@@ -36,7 +36,7 @@ def kinds(base=Resource):
 
 
 @pytest.mark.parametrize("kind", list(kinds()))
-def test_each_kind_that_changes_something_says_its_way_back(kind):
+def test_each_resource_that_changes_something_has_an_undo_hint(kind):
     assert kind.read_only or kind.undo
 
 
@@ -53,7 +53,7 @@ def test_few_commands_are_not_run():
     assert TEXT.count(readme.NOT_RUN) <= 8
 
 
-def test_the_tables_name_every_task_and_no_other():
+def test_the_tables_name_exactly_the_tasks():
     known = set(fabfile.ns.task_names)
     tables = TEXT.partition("## The tasks")[2].partition("\n## ")[0]
     named = {
@@ -64,7 +64,7 @@ def test_the_tables_name_every_task_and_no_other():
     assert named == known
 
 
-def test_the_settings_that_are_named_exist():
+def test_named_settings_exist():
     groups = {dotted.split(".")[0] for dotted in schema.settings}
     named = {
         f"{group}.{name}" for group, name in re.findall(r"`(\w+)\.(\w+)", TEXT) if group in groups
@@ -73,8 +73,8 @@ def test_the_settings_that_are_named_exist():
     assert named <= set(schema.settings)
 
 
-def test_each_promise_names_a_test_that_exists():
-    promises = TEXT.partition("## What it does not do to you")[2].partition("\n## ")[0]
+def test_each_guarantee_names_existing_tests():
+    promises = TEXT.partition("## Safety guarantees")[2].partition("\n## ")[0]
     tests = {
         name
         for file in (ROOT / "tests").rglob("test_*.py")
@@ -90,13 +90,13 @@ def test_each_promise_names_a_test_that_exists():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_a_page_links_to_is_there(page):
+def test_links_lead_to_existing_files(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_files_that_a_page_names_are_there(page):
+def test_named_files_exist(page):
     for name in re.findall(
         r"`((?:fabfile|tests|config|docs)/[\w./-]+)`", page.read_text(encoding="utf-8")
     ):
