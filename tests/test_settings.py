@@ -15,7 +15,7 @@ from invoke.util import yaml
 from fabfile import create_user, firewall, full_setup
 from fabfile.kit.quote import CONFIG
 from fabfile.kit.settings import InvalidSetting, Schema, Setting
-from fabfile.settings import schema
+from fabfile.settings import schema, setup
 from fabfile.settings.reference import defaults_file, rows
 from fabfile.settings.table import HEAD
 
@@ -399,6 +399,31 @@ def test_each_flag_of_a_task_has_the_help_of_its_setting():
     assert full_setup.help["user"] == schema.help("user.name")
     assert full_setup.help["base_url"] == schema.help("jupyter.base_url")
     assert create_user.help["no_sudo"] == "Do not grant sudo."
+
+
+def test_the_table_names_the_flag_of_a_setting():
+    flags = {"server": "tls.acme_server", "remove_key": "user.remove_keys", "port": "jupyter.port"}
+    for flag, dotted in flags.items():
+        assert schema.flag(dotted) == flag
+
+    @setup("tls.domains", "user.sudo", path="python.prefix", help={"yes": "Do not ask."})
+    def made(c, s, yes=False):
+        """Make something."""
+        yield
+
+    assert made.flags == {"domain": "tls.domains", "sudo": "user.sudo", "path": "python.prefix"}
+    assert made.help["no_sudo"] == "Do not grant sudo."
+    assert made.help["yes"] == "Do not ask."
+
+
+def test_setup_works_without_parentheses():
+    @setup
+    def made(c, s):
+        """Make something."""
+        yield
+
+    assert made.name == "made"
+    assert made.flags == {}
 
 
 # -- renamed settings, and settings in the wrong place of a file

@@ -10,13 +10,12 @@
 
 A task gets the validated values as nested attributes::
 
-    @setup(user="user.name")
+    @setup("user.name")  # the flag --user
     def create_user(c, s):
         yield User(s.user.name)
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from fabric import Connection
@@ -28,8 +27,22 @@ from ..kit.task import BAD_REQUEST
 from ..kit.task import setup as kit_setup
 from .table import schema
 
-setup = partial(kit_setup, schema)
 password = secret.given
+
+
+def setup(*names: Any, help: Mapping[str, str] | None = None, **flags: str) -> Any:
+    """Return a decorator that makes a setup task of a generator of resources.
+
+    Args:
+        names: settings that become flags of the task, by dotted name; the table names the flags.
+            ``@setup`` without parentheses gets the function itself here.
+        help: the help of the function's parameters after *c* and the settings, which become flags.
+        flags: settings whose flag has another name in this task: ``path="python.prefix"``.
+    """
+    if names and callable(names[0]):
+        return kit_setup(schema)(names[0])
+    named = {schema.flag(name): name for name in names}
+    return kit_setup(schema, help=dict(help or {}), **named, **flags)
 
 
 def settings_for(c: Any, flags: Mapping[str, Any] | None = None) -> Settings:

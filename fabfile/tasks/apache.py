@@ -35,7 +35,7 @@ def install_apache(c, s):
     yield apache
 
 
-@setup(modules="apache.modules")
+@setup("apache.modules")
 def enable_apache_modules(c, s):
     """Enable the Apache modules that Jupyter's site needs."""
     yield Package("apache2", lock_timeout=s.apt.lock_timeout)
@@ -44,11 +44,11 @@ def enable_apache_modules(c, s):
 
 
 @setup(
-    domain="tls.domains",
-    port="jupyter.port",
-    base_url="jupyter.base_url",
-    site="apache.site",
-    name="jupyter.name",
+    "tls.domains",
+    "jupyter.port",
+    "jupyter.base_url",
+    "apache.site",
+    "jupyter.name",
 )
 def configure_apache(c, s):
     """Serve Jupyter through Apache with TLS.

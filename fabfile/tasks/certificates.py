@@ -47,18 +47,10 @@ HOOK = "/etc/letsencrypt/renewal-hooks/deploy/50-remote-jupyter"
 TRUSTED = "/usr/local/share/ca-certificates/remote-jupyter-acme.crt"
 
 
-ACME = dict(
-    issuer="tls.issuer",
-    domain="tls.domains",
-    email="tls.email",
-    staging="tls.staging",
-    server="tls.acme_server",
-)
+ACME = ("tls.issuer", "tls.domains", "tls.email", "tls.staging", "tls.acme_server")
 
 
-@setup(
-    **ACME, days="tls.days", certificate="tls.certificate", key="tls.key", fallback="tls.fallback"
-)
+@setup(*ACME, "tls.days", "tls.certificate", "tls.key", "tls.fallback")
 def issue_cert(c, s):
     """Have a certificate for the server's names.
 
@@ -76,7 +68,7 @@ def issue_cert(c, s):
         yield Renewal(CERTBOT_NAME)
 
 
-@setup(**ACME)
+@setup(*ACME)
 def renew_cert(c, s):
     """Renew certbot's certificate before it is time."""
     if s.tls.issuer != "letsencrypt":
@@ -87,7 +79,7 @@ def renew_cert(c, s):
     yield RenewedCertificate(acme(c, s), notify=installed(s))
 
 
-@setup(domain="tls.domains")
+@setup("tls.domains")
 def delete_cert(c, s):
     """Go back to a self-signed certificate.
 

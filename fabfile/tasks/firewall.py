@@ -26,7 +26,7 @@ fi
 """
 
 
-@setup(allow="firewall.allow")
+@setup("firewall.allow")
 def firewall(c, s):
     """Allow SSH, Jupyter and the ports you name.
 

@@ -50,12 +50,12 @@ def generated_here(c):
 
 
 @setup(
-    user="user.name",
-    interface="jupyter.interface",
-    port="jupyter.port",
-    base_url="jupyter.base_url",
-    notebook_dir="jupyter.notebook_dir",
-    domain="tls.domains",
+    "user.name",
+    "jupyter.interface",
+    "jupyter.port",
+    "jupyter.base_url",
+    "jupyter.notebook_dir",
+    "tls.domains",
     help={
         "ask_password": "Prompt for Jupyter's password instead of using JUPYTER_PASSWORD"
         " or a generated one."
@@ -156,8 +156,8 @@ def template_values(c, s):
 
 
 @setup(
-    user="user.name",
-    name="jupyter.name",
+    "user.name",
+    "jupyter.name",
     help={"no_prompt": "Use JUPYTER_PASSWORD instead of prompting."},
 )
 def set_password(c, s, no_prompt=False):

@@ -19,12 +19,12 @@ ASK_PASSWORD = {
 
 
 @setup(
-    user="user.name",
-    domain="tls.domains",
-    issuer="tls.issuer",
-    distribution="python.distribution",
-    accept_terms="python.accept_terms",
-    base_url="jupyter.base_url",
+    "user.name",
+    "tls.domains",
+    "tls.issuer",
+    "python.distribution",
+    "python.accept_terms",
+    "jupyter.base_url",
     help=ASK_PASSWORD,
 )
 def full_setup(c, s, ask_password=False):
@@ -41,10 +41,10 @@ def full_setup(c, s, ask_password=False):
 
 
 @setup(
-    user="user.name",
-    distribution="python.distribution",
-    accept_terms="python.accept_terms",
-    base_url="jupyter.base_url",
+    "user.name",
+    "python.distribution",
+    "python.accept_terms",
+    "jupyter.base_url",
     help=ASK_PASSWORD,
 )
 def tunnel_setup(c, s, ask_password=False):
@@ -58,13 +58,13 @@ def tunnel_setup(c, s, ask_password=False):
 
 
 @setup(
-    user="user.name",
-    domain="tls.domains",
-    issuer="tls.issuer",
-    distribution="python.distribution",
-    accept_terms="python.accept_terms",
-    port="jupyter.port",
-    base_url="jupyter.base_url",
+    "user.name",
+    "tls.domains",
+    "tls.issuer",
+    "python.distribution",
+    "python.accept_terms",
+    "jupyter.port",
+    "jupyter.base_url",
     help=ASK_PASSWORD,
 )
 def direct_setup(c, s, ask_password=False):

@@ -41,14 +41,14 @@ done; :
 
 
 @setup(
-    user="user.name",
-    distribution="python.distribution",
-    version="python.version",
-    prefix="python.prefix",
-    packages="python.packages",
-    accept_terms="python.accept_terms",
-    upload="python.upload",
-    update="python.update",
+    "user.name",
+    "python.distribution",
+    "python.version",
+    "python.prefix",
+    "python.packages",
+    "python.accept_terms",
+    "python.upload",
+    "python.update",
 )
 def install_anaconda(c, s):
     """Install Python and JupyterLab.
@@ -160,9 +160,9 @@ def no_anaconda_channels(output):
 
 
 @setup(
-    user="user.name",
-    distribution="python.distribution",
-    prefix="python.prefix",
+    "user.name",
+    "python.distribution",
+    "python.prefix",
     help={"yes": "Do not ask for confirmation."},
 )
 def remove_anaconda(c, s, yes=False):

@@ -52,9 +52,7 @@ mkdir -p -m 0755 /run/sshd && sshd -t && {
 """
 
 
-@setup(
-    password_authentication="ssh.password_authentication", permit_root_login="ssh.permit_root_login"
-)
+@setup("ssh.password_authentication", "ssh.permit_root_login")
 def harden_ssh(c, s):
     """Harden sshd.
 

@@ -30,14 +30,14 @@ def passwords_here(c, s):
 
 
 @setup(
-    user="user.name",
-    shell="user.shell",
-    sudo="user.sudo",
-    passwordless_sudo="user.passwordless_sudo",
-    adopt="user.adopt",
-    authorized_keys="user.authorized_keys",
-    copy_root_keys="user.copy_root_keys",
-    remove_key="user.remove_keys",
+    "user.name",
+    "user.shell",
+    "user.sudo",
+    "user.passwordless_sudo",
+    "user.adopt",
+    "user.authorized_keys",
+    "user.copy_root_keys",
+    "user.remove_keys",
     help={
         "ask_password": "Prompt for the account's password instead of using USER_PASSWORD or a"
         " generated one."
@@ -97,7 +97,7 @@ def sudoers(s):
     return File(path, content, mode="0440", check="visudo -cf {}", rollback=rollback)
 
 
-@setup(user="user.name", help={"unlock": "Unlock the account."})
+@setup("user.name", help={"unlock": "Unlock the account."})
 def lock_user(c, s, unlock=False):
     """Lock the login account.
 
@@ -109,8 +109,8 @@ def lock_user(c, s, unlock=False):
 
 
 @setup(
-    user="user.name",
-    adopt="user.adopt",
+    "user.name",
+    "user.adopt",
     help={"yes": "Do not ask for confirmation.", "with_home": "Remove the home folder too."},
 )
 def remove_user(c, s, yes=False, with_home=False):
