@@ -12,9 +12,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from fabfile.kit import plan as planning
+from fabfile.kit.converge import Run
+from fabfile.kit.ledger import Ledger
+from fabfile.kit.plan import Item, Plan
 from fabfile.kit.quote import sh, words
-from fabfile.kit.resources import MARK, AuthorizedKeys, Directory, File, Handler, base
+from fabfile.kit.resources import MARK, AuthorizedKeys, Directory, File, Handler
 from fabfile.kit.secret import Secret
 from fabfile.kit.shell import PREAMBLE, Answer
 from fabfile.resources import PasswordFile, SelfSigned, Venv
@@ -425,83 +427,69 @@ def test_a_certificate_that_cannot_be_made_leaves_the_old_one(tmp_path, certific
 
 
 @pytest.fixture
-def state(tmp_path, monkeypatch):
-    """Let the engine keep its notes in a folder of the test."""
-    monkeypatch.setattr(
-        planning, "LIST_OWED", planning.LIST_OWED.replace(base.STATE, str(tmp_path / "state"))
-    )
-    for module in (base, planning):
-        monkeypatch.setattr(module, "STATE", str(tmp_path / "state"))
-    return tmp_path / "state"
+def ledger(tmp_path):
+    """The notes of a server, in a folder of the test."""
+    return Ledger(*(str(tmp_path / name) for name in ("run", "lib", "units")))
 
 
-class Here:
-    """A shell of this machine."""
-
-    def batch(self, steps, stop=False, on_answer=None, on_line=None, first=""):
-        return [run(step) for step in steps]
-
-
-def owed():
-    """Return the handlers that a new run finds owed."""
-    plan = planning.Plan(Here(), [Directory("/")], None)
-    plan.observe([], owed=True)
-    return list(plan.owed.values())
+def pending(ledger):
+    """Return the handlers that a new run finds pending."""
+    answer = run(ledger.list())
+    assert answer.ok, answer.err
+    return list(ledger.parse(answer.out).pending.values())
 
 
-def test_handlers_that_are_owed_are_found_by_the_next_run_as_they_were(state):
-    assert owed() == []
+def test_pending_handlers_are_found_as_they_were(ledger):
+    assert pending(ledger) == []
     handlers = [
         Handler("reload apache2", 'echo "it\'s"\n  $HOME `id` \\n %s {}\n'),
         Handler("restart jupyter", "exit 3\n\n"),
     ]
     for handler in handlers:
-        assert run(handler.mark_pending()).ok
-        assert run(handler.mark_pending()).ok
-    assert owed() == handlers
+        assert run(ledger.mark_pending(handler)).ok
+        assert run(ledger.mark_pending(handler)).ok
+    assert pending(ledger) == handlers
 
 
-def test_a_handler_that_went_well_is_no_longer_owed(state, tmp_path):
-    paid = Handler("restart it", sh("echo done >>{}", tmp_path / "traces"))
+def test_a_handler_that_succeeded_is_forgotten(ledger, tmp_path):
+    handler = Handler("restart it", sh("echo done >>{}", tmp_path / "traces"))
     for _ in range(2):
-        run(paid.mark_pending())
-    assert run(paid.run()).ok
-    assert owed() == []
+        run(ledger.mark_pending(handler))
+    assert run(ledger.run(handler)).ok
+    assert pending(ledger) == []
     assert (tmp_path / "traces").read_text() == "done\n"
 
 
-def test_a_handler_that_failed_is_still_owed(state):
+def test_a_handler_that_failed_stays_pending(ledger):
     failing = Handler("restart it", "echo broken >&2; exit 3")
-    run(failing.mark_pending())
-    answer = run(failing.run())
+    run(ledger.mark_pending(failing))
+    answer = run(ledger.run(failing))
     assert answer.status
     assert answer.err == "broken\n"
-    assert owed() == [failing]
+    assert pending(ledger) == [failing]
 
 
-def test_what_a_handler_does_to_its_shell_does_not_keep_it_owed(state):
+def test_a_handler_cannot_change_its_shell(ledger):
     handler = Handler("restart it", "cd /nowhere 2>/dev/null; set -e; exit 0")
-    run(handler.mark_pending())
-    assert run(handler.run()).ok
-    assert owed() == []
+    run(ledger.mark_pending(handler))
+    assert run(ledger.run(handler)).ok
+    assert pending(ledger) == []
 
 
-def test_a_handler_that_cannot_be_noted_stops_the_change(state, tmp_path):
-    state.write_text("a file in the way")
-    item = planning.Item(
-        "task", file(tmp_path / "file", notify=Handler("restart it", ":")), {"content": None}
-    )
-    plan = planning.Plan(Here(), [], None)
-    assert run(plan.step(item)).status
+def step(ledger, resource):
+    """Return the shell text with which a run applies *resource*, which is absent."""
+    one = Run(None, Plan([]), None, ledger)
+    return one.step(Item("task", resource, {"content": None}))
+
+
+def test_a_handler_that_cannot_be_noted_stops_the_change(ledger, tmp_path):
+    (tmp_path / "run").write_text("a file in the way")
+    resource = file(tmp_path / "file", notify=Handler("restart it", ":"))
+    assert run(step(ledger, resource)).status
     assert not (tmp_path / "file").exists()
 
 
-def test_a_change_notes_its_handler_first(state, tmp_path):
-    item = planning.Item(
-        "task",
-        file(tmp_path / "file", check="false", notify=Handler("restart it", ":")),
-        {"content": None},
-    )
-    plan = planning.Plan(Here(), [], None)
-    assert run(plan.step(item)).status
-    assert owed() == [Handler("restart it", ":")]
+def test_a_change_notes_its_handler_first(ledger, tmp_path):
+    resource = file(tmp_path / "file", check="false", notify=Handler("restart it", ":"))
+    assert run(step(ledger, resource)).status
+    assert pending(ledger) == [Handler("restart it", ":")]

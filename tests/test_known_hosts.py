@@ -2,17 +2,19 @@
 
 import base64
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import paramiko
 import pytest
 
-from fabfile.kit.connect import KnownHosts
 from fabfile.kit.errors import Unreachable
+from fabfile.kit.known_hosts import KnownHosts
 
 THIS, OTHER, THIRD = (paramiko.ECDSAKey.generate() for _ in range(3))
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIC59LAOpUHriZez1tTVohaUzk6ICnSQTlJlyZaGiWu/G"
@@ -172,7 +174,7 @@ def test_a_host_key_is_decided_on_as_openssh_does(name, port, openssh, tmp_path)
     path, expected = tmp_path / "known_hosts", CASES[name][1]
     write(path, name, port)
     before = path.read_bytes()
-    verdict = decide(policy(path, port))
+    verdict = decide(policy(path, port, stricthostkeychecking="accept-new"))
     assert verdict == ("refused" if expected == "refused" else "accepted")
     assert verdict == openssh[name][0]
     if expected == "new":
@@ -309,3 +311,31 @@ def test_a_key_that_is_known_is_the_one_that_was_written(port, tmp_path):
         THIS.get_name(),
         THIS.get_base64(),
     )
+
+
+def test_an_authority_without_its_certificate_is_refused(port, tmp_path):
+    # OpenSSH asks there; we record new keys without asking, unless an authority is known.
+    path = tmp_path / "known_hosts"
+    write(path, "authority", port)
+    before = path.read_bytes()
+    assert decide(policy(path, port)) == "refused"
+    assert path.read_bytes() == before
+
+
+def test_ask_refuses_a_new_key_without_a_terminal(port, tmp_path, monkeypatch):
+    path = tmp_path / "known_hosts"
+    monkeypatch.setattr("sys.stdin", open(os.devnull))
+    assert decide(policy(path, port, stricthostkeychecking="ask")) == "refused"
+    assert not path.exists()
+
+
+def test_no_file_of_the_user_records_nothing(port, tmp_path):
+    keys = policy("none", port)
+    assert keys.own is None
+    assert decide(keys) == "accepted"
+    assert not Path("none").exists()
+
+
+def test_tokens_of_a_file_name_are_expanded(tmp_path):
+    options = {"hostkeyalias": "alias", "userknownhostsfile": f"{tmp_path}/%k-%p-%%"}
+    assert policy(tmp_path, 22, **options).own == tmp_path / "alias-22-%"

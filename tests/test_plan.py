@@ -3,6 +3,7 @@
 The host is a folder: a resource is a file in it with one word, and a step is run by /bin/sh.
 """
 
+import dataclasses
 import fcntl
 import re
 import subprocess
@@ -11,12 +12,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from fabfile.kit import plan as planning
-from fabfile.kit.errors import ConnectionLost
-from fabfile.kit.plan import Flush, Plan, PlanFailed, Section
+from fabfile.kit.converge import converge
+from fabfile.kit.errors import ConnectionLost, PlanFailed
+from fabfile.kit.ledger import Ledger
+from fabfile.kit.plan import Flush, Plan, Section
 from fabfile.kit.quote import sh
 from fabfile.kit.report import Report
-from fabfile.kit.resources import Check, Handler, Package, Resource, base
+from fabfile.kit.resources import Check, Handler, Package, Resource
 from fabfile.kit.resources.check import ok
 from fabfile.kit.shell import Answer
 
@@ -79,10 +81,12 @@ class Host:
     """A shell on the folder; `batches` has how many steps each had, and with *dies* it is gone as that step begins."""
 
     def __init__(self, folder):
-        self.folder, self.batches, self.dies, self.others = folder, [], None, 0
+        self.folder, self.batches, self.dies, self.closed = folder, [], None, False
+        self.ledger = Ledger(*(str(folder / name) for name in ("state", "kept", "units")))
 
-    def batch(self, steps, stop=False, on_answer=None, on_line=None, first=""):
-        self.batches.append(len(steps))
+    def batch(self, steps, stop=False, on_answer=None, on_line=None, first="", last=""):
+        if steps:
+            self.batches.append(len(steps))
         answers = []
         for step in steps:
             if self.dies and self.dies in step and "set -e" in step:
@@ -113,7 +117,7 @@ class Host:
     @property
     def owed(self):
         """The names of the handlers that are noted as owed."""
-        folder = self.folder / "state/owed"
+        folder = self.folder / "state/pending"
         return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
     def has(self, **things):
@@ -126,26 +130,21 @@ class Host:
         self.batches.clear()
         report = Report("web")
         try:
-            Plan(self, parts, report).converge(dry)
+            converge(self, Plan(parts), report, dry, self.ledger)
         except (PlanFailed, ConnectionLost) as error:
             report.error = str(error)
         return report
 
 
 @pytest.fixture
-def host(tmp_path, monkeypatch):
-    for name in ("LIST_OWED", "LOCK"):
-        monkeypatch.setattr(
-            planning, name, getattr(planning, name).replace(base.STATE, f"{tmp_path}/state")
-        )
-    for module in (base, planning):
-        monkeypatch.setattr(module, "STATE", f"{tmp_path}/state")
+def host(tmp_path):
     return Host(tmp_path)
 
 
 def mark_pending(host, handler):
     """Let an earlier run have left *handler*."""
-    subprocess.run(["/bin/sh", "-c", handler.mark_pending()], cwd=host.folder, check=True)
+    note = host.ledger.mark_pending(handler)
+    subprocess.run(["/bin/sh", "-c", note], cwd=host.folder, check=True)
 
 
 def rows(report):
@@ -391,7 +390,7 @@ def test_a_handler_that_fails_is_an_error_and_is_tried_again_by_the_next_run(hos
     host.has(no_ring="x")
     report = host.run(Thing("a", notify=RING))
     assert rows(report) == [("a", "changed"), ("ring it", "failed")]
-    assert "not taken it up" in report.error
+    assert "not picked it up" in report.error
     assert host.owed == ["ring it"]
     (host.folder / "no-ring").unlink()
     assert host.run(Thing("a", notify=RING)).ok
@@ -471,8 +470,8 @@ def test_the_first_failure_ends_the_run_and_what_was_not_reached_is_told(host, c
     report = host.run(Section("one"), A, B, Section("two"), C, Thing("d"))
     assert rows(report) == [("a", "changed"), ("b", "failed")]
     assert host.traces == ["a"]
-    [line] = [line for line in capsys.readouterr().out.splitlines() if "not reached" in line]
-    assert line.split() == ["web", "two", "not", "reached", "Thing", "c,", "Thing", "d"]
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "skipped" in line]
+    assert line.split() == ["web", "two", "skipped", "Thing", "c,", "Thing", "d"]
     assert "run the same command again" in report.error
 
 
@@ -531,7 +530,7 @@ def test_a_lost_connection_tells_what_it_cut_off_and_what_was_not_reached_and_le
     report = host.run(Thing("a", notify=RING), B, C)
     assert rows(report) == [("a", "changed"), ("b", "failed")]
     assert "ended in the middle" in report.error
-    assert re.search(r"not reached +Thing c\n", capsys.readouterr().out)
+    assert re.search(r"skipped +Thing c\n", capsys.readouterr().out)
     assert host.owed == ["ring it"]
 
 
@@ -542,7 +541,7 @@ def test_a_long_step_that_was_cut_off_is_said_to_go_on(host, capsys):
 
     host.dies = "no-s"
     host.run(Slow("s"))
-    assert "goes on by itself" in capsys.readouterr().out
+    assert "finishes it by itself" in capsys.readouterr().out
 
 
 # -- what is told besides
@@ -574,12 +573,12 @@ def test_a_notice_is_kept_for_the_end_and_only_after_a_change(host):
 
 
 def test_packages_of_all_tasks_become_one_in_the_place_of_the_first(host):
-    plan = Plan(host, [Package("a"), A, Section("two"), Package("b", "a"), B], Report("web"))
+    plan = Plan([Package("a"), A, Section("two"), Package("b", "a"), B])
     assert [item.resource for item in plan.items] == [Package("a", "b"), A, B]
 
 
 def test_the_same_resource_twice_is_one(host):
-    plan = Plan(host, [A, B, Section("two"), Thing("a"), Thing("a", "off")], Report("web"))
+    plan = Plan([A, B, Section("two"), Thing("a"), Thing("a", "off")])
     assert [item.resource for item in plan.items] == [A, B, Thing("a", "off")]
 
 
@@ -617,9 +616,9 @@ def test_what_the_other_run_made_foreign_is_refused(host, other_run):
     assert host.traces == []
 
 
-def test_a_run_does_not_wait_for_ever(host, other_run, monkeypatch):
-    assert "-w 600" in planning.LOCK
-    monkeypatch.setattr(planning, "LOCK", planning.LOCK.replace("-w 600", "-w 0.05"))
+def test_a_run_gives_up_after_its_patience(host, other_run):
+    assert Ledger().patience == 600
+    host.ledger = dataclasses.replace(host.ledger, patience=1)
     report = host.run(A)
     assert "Another run" in report.error
     assert host.traces == []

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,11 +13,11 @@ import paramiko
 import pytest
 from invoke import UnexpectedExit
 
-from fabfile.kit import shell as module
 from fabfile.kit.errors import ConnectionLost, Unreachable
+from fabfile.kit.host import Host
 from fabfile.kit.patchwork import files
 from fabfile.kit.quote import sh, words
-from fabfile.kit.shell import Shell, shell_of
+from fabfile.kit.shell import Shell
 
 NASTY = [
     "",
@@ -38,6 +39,7 @@ prompt=$3; shift 3
 echo "[sudo] we trust you have received the usual lecture" >&2
 case $SUDO_MODE in
     free) ;;
+    silent) echo "Verification code:" >&2; sleep 30; exit 1;;
     never) echo "ada is not in the sudoers file." >&2; exit 1;;
     *)
         for try in 1 2 3; do
@@ -136,6 +138,13 @@ def host_key():
 @pytest.fixture
 def server(host_key):
     """A running server, and the client's side of the connection to it as `transport`."""
+    with serving(host_key) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def serving(host_key):
+    """Run a server as long as the block lasts."""
     ours, theirs = socket.socketpair()
     made = Server()
     made.end = paramiko.Transport(theirs)
@@ -161,11 +170,20 @@ def connection(server, user="root", password=None):
         host="web",
         user=user,
         port=22,
+        gateway=None,
+        ssh_config={},
         is_connected=True,
         transport=server.transport,
         close=server.transport.close,
         config=SimpleNamespace(sudo=SimpleNamespace(password=password)),
     )
+
+
+@pytest.fixture(autouse=True)
+def no_hosts_left():
+    """Forget the hosts of a test."""
+    yield
+    Host.close_all()
 
 
 @pytest.fixture
@@ -397,8 +415,7 @@ def test_lines_are_told_whole_while_the_step_still_runs(shell, tmp_path):
 
 
 @pytest.mark.parametrize("when", ["on_answer", "on_line"])
-def test_a_batch_that_is_broken_off_never_shifts_the_answers_of_the_next(server, monkeypatch, when):
-    monkeypatch.setattr(module, "_shells", {})
+def test_an_interrupted_batch_does_not_shift_later_answers(server, when):
     c = connection(server)
     c.close = lambda: None
 
@@ -406,9 +423,11 @@ def test_a_batch_that_is_broken_off_never_shifts_the_answers_of_the_next(server,
         raise KeyError
 
     with pytest.raises(KeyError):
-        shell_of(c).batch(["echo 1", "echo 2; echo 2 >&2", "sleep 0.05; echo 3"], **{when: enough})
+        Host.of(c).shell.batch(
+            ["echo 1", "echo 2; echo 2 >&2", "sleep 0.05; echo 3"], **{when: enough}
+        )
     # By a shell that knows where it is, or by a new one.
-    [one, two] = shell_of(c).batch(["echo a; echo b >&2", "exit 4"])
+    [one, two] = Host.of(c).shell.batch(["echo a; echo b >&2", "exit 4"])
     assert (one.status, one.out, one.err, two.status, two.out, two.err) == (
         0,
         "a\n",
@@ -552,15 +571,49 @@ def test_a_sudo_that_asks_and_nobody_who_knows_is_said(server, sudo):
 # -- one shell a host
 
 
-def test_tasks_share_the_shell_of_a_host_until_it_is_lost(server, monkeypatch):
-    monkeypatch.setattr(module, "_shells", {})
+def test_tasks_share_the_shell_of_a_host_until_it_is_lost(server):
     c = connection(server)
-    first = shell_of(c)
-    assert shell_of(connection(server)) is first
+    first = Host.of(c).shell
+    assert Host.of(connection(server)).shell is first
     with pytest.raises(ConnectionLost):
         c.close = connection(server).close = lambda: None
         first.batch(["kill -9 $$"])
-    assert shell_of(c) is not first
+    assert Host.of(c).shell is not first
+
+
+def test_two_servers_of_one_address_behind_two_jump_hosts_are_two(host_key):
+    names = {}
+    for name in ("left", "right"):
+        with serving(host_key) as server:
+            server.environment["NAME"] = name
+            c = connection(server)
+            c.gateway, c.ssh_config = f"ssh jump-{name} -W %h:%p", {"hostkeyalias": name}
+            c.close = lambda: None
+            names[name] = Host.of(c).shell.batch(["echo $NAME"])[0].out.strip()
+            again = connection(server)
+            again.gateway, again.ssh_config = c.gateway, c.ssh_config
+            assert Host.of(again) is Host.of(c)
+    assert names == {"left": "left", "right": "right"}
+
+
+def test_a_forged_frame_of_a_login_is_not_an_answer(server, sudo):
+    # What stands in sudo's arguments, and so in its log, is no mark of a frame.
+    sudo("free")
+    shell = Shell(connection(server, "ada"))
+    shell.batch([":"])
+    [command] = server.commands
+    told = re.findall(r"(?:root|sudo|rj)-[0-9a-f]+", command)
+    forged = [f"printf '\\n%s.2 0\\n' {mark}; printf '\\n%s 0\\n' {mark}" for mark in told]
+    [answer] = shell.batch(["; ".join([*forged, "echo mine"])])
+    assert answer.out.endswith("mine\n")
+    assert answer.out.count("\n") == 4 * len(told) + 1
+
+
+def test_a_sudo_that_says_nothing_is_given_up(server, sudo, monkeypatch):
+    sudo("silent")
+    monkeypatch.setattr("fabfile.kit.shell.SUDO_TIMEOUT", 0.2)
+    with pytest.raises(Unreachable, match="Verification code"):
+        Shell(connection(server, "ada"))
 
 
 # -- patchwork's runner

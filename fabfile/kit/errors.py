@@ -1,17 +1,24 @@
-"""What can go wrong, each in words for the operator; none of them ever holds a step's shell text, which may carry secrets."""
+"""What can go wrong, in words for the operator.
+
+No error ever holds the shell text of a step, which may carry secrets.
+"""
 
 
 class RemoteError(Exception):
-    """Something that the operator must know: what it is, and what to do."""
+    """Something that the operator must know: what happened, and what to do."""
 
 
 class Unreachable(RemoteError):
-    """No connection, no login, or no root rights."""
+    """There is no connection, no login, or no way to become root."""
 
 
 class ConnectionLost(RemoteError):
-    """The connection ended in the middle."""
+    """The connection ended in the middle of a run."""
 
 
-class NoPassword(Unreachable):
-    """sudo asks for a password that nobody has given."""
+class PasswordMissing(Unreachable):
+    """sudo asks for a password that was not given."""
+
+
+class PlanFailed(RemoteError):
+    """The run ends here; the report says which step failed."""

@@ -19,7 +19,7 @@ class Shell(str):
     """Text that is shell code already, so it is never quoted again."""
 
 
-def script(text: str, *arguments: object, **values: object) -> Shell:
+def script(text: str, /, *arguments: object, **values: object) -> Shell:
     """Return the constant shell code *text* after assignments of *values*.
 
     The code stays plain shell, so that people and shellcheck can read it as it is::
@@ -48,7 +48,7 @@ def script(text: str, *arguments: object, **values: object) -> Shell:
     return Shell("\n".join([*lines, dedent(text).strip("\n"), ""]))
 
 
-def program(name: str, *arguments: object, **values: object) -> Shell:
+def program(name: str, /, *arguments: object, **values: object) -> Shell:
     """Return the shell program ``config/scripts/NAME.sh`` after assignments, as `script` does."""
     return script(_read(name), *arguments, **values)
 

@@ -1,10 +1,12 @@
-"""What a run did: a line as each thing happens, a recap for each host, and JSON."""
+"""What a run did: a line as each thing happens, a summary of each host, and JSON."""
 
 import json
 import os
+import re
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 OK, CHANGED, FAILED, UNKNOWN, WOULD, WARNING = (
@@ -17,7 +19,9 @@ OK, CHANGED, FAILED, UNKNOWN, WOULD, WARNING = (
 )
 COLOURS = {OK: "32", CHANGED: "33", WOULD: "36", FAILED: "31", UNKNOWN: "35", WARNING: "33"}
 
-_screen = threading.Lock()
+# Held while something is printed, and while a person is asked something.
+_screen = threading.RLock()
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass
@@ -57,14 +61,13 @@ class Report:
         self.entries.append(Entry(task, resource, status, round(seconds, 3), diff))
         self.line(task, status, resource + (f": {detail}" if detail else ""), seconds)
         if diff and (self.verbose or status == WOULD):
-            say(indented(diff))
+            say(indented(printable(diff)))
 
     def line(self, task, status, text, seconds=0.0):
         """Print one line that can be grepped by host, task and status."""
         clock = f"  {seconds:.1f} s" if seconds >= 0.05 else ""
-        say(
-            f"{self.host}  {task:<22} {coloured(f'{status:<12}', COLOURS.get(status))} {text}{clock}"
-        )
+        column = coloured(f"{status:<12}", COLOURS.get(status))
+        say(f"{self.host}  {task:<22} {column} {printable(text)}{clock}")
 
     def recap(self):
         """Print the notices, the error if there is one, and the last line of this host."""
@@ -72,7 +75,7 @@ class Report:
             say(f"{self.host}  {notice}")
         self.notices.clear()
         if self.error:
-            say(coloured(f"{self.host}  {self.error}", "31"), sys.stderr)
+            say(coloured(f"{self.host}  {printable(self.error)}", "31"), sys.stderr)
         counts = {
             "ok": self.count(OK, WARNING),
             "changed": self.count(CHANGED),
@@ -126,6 +129,7 @@ class Progress:
 
     def __call__(self, text):
         """Show *text*, one line that the step printed."""
+        text = printable(text)
         if sys.stdout.isatty():
             width = os.get_terminal_size().columns
             line = f"{self.prefix}  {time.monotonic() - self.started:.0f} s  {self.resource.progress(text)}"
@@ -164,6 +168,26 @@ def indented(text):
 
 def write_json(path, reports):
     """Write the reports of all hosts to *path*."""
+    write_hosts(path, [report.as_dict() for report in reports])
+
+
+def write_hosts(path, results):
+    """Write the *results* of all hosts, a mapping each, to *path*."""
     with open(path, "w", encoding="utf-8") as file:
-        json.dump({"hosts": [report.as_dict() for report in reports]}, file, indent=1)
+        json.dump({"hosts": results}, file, indent=1)
         file.write("\n")
+
+
+def printable(text):
+    """Return *text* without control characters, so that a server cannot write to the terminal."""
+    return _CONTROL.sub("?", text.replace("\r\n", "\n"))
+
+
+@contextmanager
+def asking():
+    """Stop the display of all hosts while the operator is asked something."""
+    with _screen:
+        if sys.stdout.isatty():
+            sys.stdout.write("\r\x1b[K")
+            sys.stdout.flush()
+        yield

@@ -55,10 +55,13 @@ def generated():
 
 
 def given(name, ask=False):
-    """Return the password that the operator gives under *name*, or None.
+    """Return the password that the operator gives as *name*, or None.
 
-    It comes from the environment variable *name*, from the file that ``<name>_FILE`` names, or, with *ask*, from a
-    prompt on the terminal. Raises ValueError where it cannot be read or could never be typed.
+    It comes from the environment variable *name*, from the file that ``<name>_FILE`` names, or
+    with *ask* from a prompt on the terminal.
+
+    Raises:
+        ValueError: it cannot be read, or has characters that cannot be typed.
     """
     text = os.environ.get(name)
     if text is None and (path := os.environ.get(f"{name}_FILE")):
@@ -68,20 +71,25 @@ def given(name, ask=False):
             reason = getattr(error, "strerror", None) or "is not UTF-8 text"
             raise ValueError(f"{name}_FILE={path}: {reason}") from None
     if text is None and ask:
-        text = prompted(name)
+        text = prompt_twice(name)
     if text is None:
         return None
     if not text or not text.isprintable():
-        raise ValueError(f"{name}: is empty or has a control character; give printable characters")
+        raise ValueError(f"{name}: is empty or has a control character; use printable characters")
     return Secret(text)
 
 
-def prompted(name):
-    """Return what the operator types twice, the same, at a prompt; raises ValueError without a terminal."""
+def prompt(question):
+    """Return what the operator types at a prompt, which does not show it."""
+    return Secret(getpass.getpass(question))
+
+
+def prompt_twice(name):
+    """Return what the operator types twice; raises ValueError without a terminal."""
     if not sys.stdin.isatty():
         raise ValueError(f"{name}: there is no terminal to ask on; set it in the environment")
     while True:
         text = getpass.getpass(f"{name}: ")
         if text == getpass.getpass("again: "):
             return text
-        print("these differ", file=sys.stderr)
+        print("These differ; try again.", file=sys.stderr)

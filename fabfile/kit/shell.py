@@ -1,18 +1,22 @@
-"""The root shell: one channel a host, opened once, through which every step goes in framed batches."""
+"""The root shell: one channel a host, opened once, through which every step goes in batches."""
 
-import getpass
 import secrets
 import select
 import sys
-import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
+from fabric import Connection
 from invoke import Result, UnexpectedExit
 from paramiko import SSHException
 
 from .connect import connect
-from .errors import ConnectionLost, NoPassword, RemoteError, Unreachable
+from .errors import ConnectionLost, PasswordMissing, RemoteError, Unreachable
 from .quote import sh, words
+from .report import asking, printable
+from .secret import Secret, given, prompt
 
 PREAMBLE = """
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -20,151 +24,203 @@ SSH_SERVER_PORT=${SSH_CONNECTION##* }; export SSH_SERVER_PORT
 umask 022; unset HISTFILE TMPDIR; cd /
 """
 
-# A batch and a step begin and end with a mark on both streams; the batch's own, so that what is left of an earlier batch,
-# or what the login shell printed, is nobody's answer.
+# A batch and each step begin and end with a mark on both streams. Every batch has a mark of its
+# own, so that neither what is left of an earlier batch nor what a login shell printed counts.
 START = """
-mark={}; go=1; tell() { printf '\\n%s %s\\n' "$mark" "$1"; printf '\\n%s %s\\n' "$mark" "$1" >&2; }; tell start
+mark={}; go=1
+tell() { printf '\\n%s %s\\n' "$mark" "$1"; printf '\\n%s %s\\n' "$mark" "$1" >&2; }
+tell start
 """
 STEP = """
-if [ "$go" = 1 ] || [ -z {} ]; then (eval {}) </dev/null; status=$?; [ $status = 0 ] || go=0; else status=-; fi; tell $status
+if [ "$go" = 1 ] || [ -z {} ]; then
+    (eval {}) </dev/null; status=$?
+    [ $status = 0 ] || go=0
+else
+    status=-
+fi
+tell $status
 """
-
-_shells = {}
-_lock = threading.Lock()
+# SSH_CONNECTION names the port that the firewall must keep open.
+SUDO = 'exec sudo -S -p {} env "SSH_CONNECTION=$SSH_CONNECTION" /bin/sh -c {}'
+SUDO_TIMEOUT = 60  # seconds until a silent sudo counts as hanging
+POLL = 0.05  # seconds
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one step of a batch answered; *status* is None where the step was not reached."""
+    """What one step of a batch answered.
+
+    Args:
+        status: the exit status; None if the step was not reached.
+        out: its standard output; bytes that are not UTF-8 are surrogates.
+        err: its standard error.
+    """
 
     status: int | None
     out: str
     err: str
 
     @property
-    def ok(self):
-        """Whether the step went well."""
+    def ok(self) -> bool:
+        """Whether the step succeeded."""
         return self.status == 0
 
 
-def shell_of(c):
-    """Return the root shell of the host of *c*; every task of one process shares it. Raises Unreachable."""
-    place = (c.user, c.host, c.port)
-    with _lock:
-        shell = _shells.get(place)
-    if shell is None or shell.closed:
-        shell = Shell(c)
-        with _lock:
-            _shells[place] = shell
-    return shell
+class Frames:
+    """One stream of the channel, cut at the marks."""
 
+    def __init__(self) -> None:
+        self.data = b""
+        self.reported = 0  # how much of the running frame went to on_line
 
-def close_all():
-    """Close every root shell and its connection."""
-    with _lock:
-        for shell in _shells.values():
-            shell.close()
-        _shells.clear()
+    def next(self, mark: bytes) -> tuple[str, str] | None:
+        """Take the next frame off, as (status, text), or return None while it is not whole."""
+        at = self.data.find(mark)
+        end = self.data.find(b"\n", at + len(mark)) if at >= 0 else -1
+        if end < 0:
+            return None
+        status, text = self.data[at + len(mark) : end], self.data[:at]
+        self.data, self.reported = self.data[end + 1 :], 0
+        return status.decode().strip(), text.decode("utf-8", "surrogateescape")
+
+    def new_lines(self, mark: bytes) -> list[str]:
+        """Return the whole lines of the running frame that were not returned before."""
+        at = self.data.find(mark)
+        end = self.data.rfind(b"\n", self.reported, at if at >= 0 else len(self.data))
+        if end <= self.reported:
+            return []
+        text = self.data[self.reported : end].decode(errors="replace")
+        self.reported = end
+        return [line for line in text.splitlines() if line]
 
 
 class Shell:
-    """A root ``sh`` on the host of the connection *c*: root's own login, or sudo with or without a password.
+    """A root ``sh`` on a server: root's own login, or sudo with or without a password.
 
-    Each step runs in a subshell of its own with no standard input. Script and secrets travel on the shell's standard
-    input only, so nothing of them shows in argv, the environment or a log. sudo's *password* is looked for where it is not given.
+    Each step runs in a subshell of its own with no standard input. Script and secrets travel
+    only on the shell's standard input, so they appear in no argument list, environment or log.
+
+    Args:
+        c: the Fabric connection.
+        password: for sudo, if it asks.
+        may_ask: take the password from `sudo_password` if none is given. Never true for another
+            account than the operator's own: its login shell could keep what it is sent.
+
+    Raises:
+        Unreachable: no connection, no login, or no way to become root.
     """
 
-    def __init__(self, c, password=None):
-        self.host = c.original_host
+    def __init__(self, c: Connection, password: Secret | None = None, may_ask: bool = True):
         self.round_trips = 0
         self.connection = c
-        self._mark = f"rj-{secrets.token_hex(16)}"
-        self._prompt = f"sudo-{secrets.token_hex(8)}:"
-        self._out = self._err = b""
-        self._begun = False  # whether root's shell has answered
+        self._out, self._err = Frames(), Frames()
+        self._answered = False
         try:
             self._channel = connect(c).open_session(timeout=30)
             if c.user == "root":
                 self._channel.exec_command("exec /bin/sh")
             else:
-                self._become_root(c, password)
+                self._become_root(password, may_ask)
         except (EOFError, OSError, SSHException) as error:
-            raise Unreachable(
-                f"{c.host} gives no shell: {error or 'it closed the connection'}"
-            ) from None
+            why = error or "it closed the connection"
+            raise Unreachable(f"{c.host} opens no shell: {why}") from None
 
-    def _become_root(self, c, password):
-        self._channel.exec_command(
-            sh(
-                'exec sudo -S -p {} env "SSH_CONNECTION=$SSH_CONNECTION" /bin/sh -c {}',
-                self._prompt,
-                f"echo {self._mark}; exec /bin/sh",
-            )
-        )
-        asked = False
-        while self._mark.encode() not in self._out:
-            if self._prompt.encode() in self._err:
-                if asked:
+    def _become_root(self, password: Secret | None, may_ask: bool) -> None:
+        c = self.connection
+        # These stand in sudo's arguments, and so in its log: no frame may rely on them.
+        prompt = f"sudo-{secrets.token_hex(8)}:"
+        ready = f"root-{secrets.token_hex(8)}"
+        self._channel.exec_command(sh(SUDO, prompt, f"echo {ready}; exec /bin/sh"))
+        sent, deadline = False, time.monotonic() + SUDO_TIMEOUT
+        while ready.encode() not in self._out.data:
+            said = self._err.data.decode(errors="replace")
+            if prompt in said:
+                if sent:
                     raise Unreachable(
-                        f"sudo does not accept this password for {c.user}; SUDO_PASSWORD is the one that {c.user} has there"
+                        f"sudo does not accept this password for {c.user}; SUDO_PASSWORD is the "
+                        f"password that {c.user} has on {c.host}"
                     )
-                asked, self._err = True, b""
-                self._channel.sendall(
-                    (password.reveal() if password else sudo_password(c)).encode() + b"\n"
+                sent, self._err.data = True, b""
+                if not password and not may_ask:
+                    raise PasswordMissing(f"sudo asks for the password of {c.user}")
+                secret = password or sudo_password(c)
+                self._channel.sendall(secret.reveal().encode() + b"\n")
+                deadline = time.monotonic() + SUDO_TIMEOUT
+            elif time.monotonic() > deadline:
+                raise Unreachable(
+                    f"sudo neither lets {c.user} in nor asks for a password; it says: "
+                    f"{printable(said).strip() or 'nothing'}"
                 )
             elif not self._read():
-                said = self._err.decode(errors="replace").replace(self._prompt, "").strip()
+                why = printable(said.replace(prompt, "")).strip() or "sudo said nothing"
                 raise Unreachable(
-                    f"{c.user} cannot become root: {said or 'sudo said nothing'}; log in as root or as one who may use sudo"
+                    f"{c.user} cannot become root: {why}; log in as root or as a user with sudo"
                 )
-        self._out = self._err = b""
+        self._out, self._err = Frames(), Frames()
 
     @property
-    def closed(self):
-        """Whether this shell can be used no more."""
+    def closed(self) -> bool:
+        """Whether this shell has ended."""
         return self._channel.closed or self._channel.exit_status_ready()
 
-    def close(self):
+    def close(self) -> None:
         """Close the channel and the connection below it."""
         self._channel.close()
         self.connection.close()
 
-    def batch(self, steps, stop=False, on_answer=None, on_line=None, first=""):
-        """Run the shell texts *steps* in one round trip and return an Answer for each.
+    def batch(
+        self,
+        steps: Sequence[str],
+        stop: bool = False,
+        on_answer: Callable[[int, Answer], object] | None = None,
+        on_line: Callable[[str], object] | None = None,
+        first: str = "",
+        last: str = "",
+    ) -> list[Answer]:
+        """Run the shell texts *steps* in one round trip and return an Answer for each::
 
-        With *stop* the first step that fails is the last that runs. *on_answer(number, answer)* is called as each step
-        ends, *on_line(text)* for each whole line that a running step prints. The shell text *first* is run by the shell
-        itself, so that what it opens stays open. Raises ConnectionLost.
+            uptime, kernel = shell.batch(["uptime", "uname -r"])
+
+        Args:
+            steps: each runs in a subshell of its own.
+            stop: end at the first step that fails.
+            on_answer: called with (number, answer) as each step ends.
+            on_line: called with each whole line that a running step prints.
+            first: run by the shell itself before the steps, so that what it opens stays open.
+            last: run by the shell itself after the steps.
+
+        Raises:
+            ConnectionLost: the connection ended in the middle.
         """
-        script = "" if self.round_trips else PREAMBLE
+        preamble = "" if self.round_trips else PREAMBLE
         self.round_trips += 1
-        mark = f"{self._mark}.{self.round_trips}"
-        script += (
-            sh(START, mark)
-            + first
-            + "\n"
-            + "".join(sh(STEP, "1" if stop else "", words([step])) for step in steps)
+        token = f"rj-{secrets.token_hex(16)}"
+        flag = "1" if stop else ""
+        script = "\n".join(
+            [preamble, sh(START, token), first, *(sh(STEP, flag, words([step])) for step in steps)]
         )
         try:
-            self._channel.sendall(script.encode("utf-8", "surrogateescape"))
+            self._channel.sendall(f"{script}{last}\n".encode("utf-8", "surrogateescape"))
         except OSError:
             self._lost()
-        self._frame(mark, "_out")
-        self._begun = True
-        self._frame(mark, "_err")
+        mark = f"\n{token} ".encode()
+        self._frame(self._out, mark)
+        self._answered = True
+        self._frame(self._err, mark)
         answers = []
         for number, _ in enumerate(steps):
-            status, out = self._frame(mark, "_out", on_line)
-            _, err = self._frame(mark, "_err")
+            status, out = self._frame(self._out, mark, on_line)
+            _, err = self._frame(self._err, mark)
             answers.append(Answer(None if status == "-" else int(status), out, err))
             if on_answer:
                 on_answer(number, answers[-1])
         return answers
 
-    def run(self, command, hide=None, warn=False, **_):
-        """Run one *command* as root and return an `invoke.Result`, in the manner of Context.run, which patchwork asks for.
+    def run(self, command: str, hide=None, warn: bool = False, **_) -> Result:
+        """Run one *command* as root, in the manner of Context.run, as patchwork's helpers ask.
 
-        Raises UnexpectedExit where it fails and *warn* is false.
+        Raises:
+            UnexpectedExit: it fails and *warn* is false.
         """
         [answer] = self.batch([command])
         result = Result(
@@ -181,67 +237,61 @@ class Shell:
             raise UnexpectedExit(result)
         return result
 
-    def _frame(self, mark, stream, on_line=None):
-        """Return the status and the text of *stream* up to the next *mark*."""
-        mark = f"\n{mark} ".encode()
-        told = 0
+    def _frame(self, stream: Frames, mark: bytes, on_line=None) -> tuple[str, str]:
+        """Return (status, text) of the next frame of *stream*, as soon as it is whole."""
         while True:
-            text = getattr(self, stream)
-            at = text.find(mark)
-            end = text.find(b"\n", at + len(mark)) if at >= 0 else -1
-            if on_line and (upto := text.rfind(b"\n", told, at if at >= 0 else len(text))) > told:
-                for line in filter(None, text[told:upto].decode(errors="replace").splitlines()):
-                    on_line(line)
-                told = upto
-            if end >= 0:
-                setattr(self, stream, text[end + 1 :])
-                return text[at + len(mark) : end].decode().strip(), text[:at].decode(
-                    "utf-8", "surrogateescape"
-                )
+            for line in stream.new_lines(mark) if on_line else ():
+                on_line(line)
+            if frame := stream.next(mark):
+                return frame
             if not self._read():
                 self._lost()
 
-    def _read(self):
-        """Wait for output and take it in; return whether there was any, that is whether the channel lives."""
-        # paramiko may lose the wake-up when both streams fill at once, so look first, and never wait without a limit.
-        if not (self._channel.recv_ready() or self._channel.recv_stderr_ready()):
-            select.select([self._channel], [], [], 0.05)
-        ended = (
-            self._channel.closed or self._channel.eof_received
-        )  # asked first: data may come together with the end
-        out = self._channel.recv(1 << 16) if self._channel.recv_ready() else b""
-        err = self._channel.recv_stderr(1 << 16) if self._channel.recv_stderr_ready() else b""
-        self._out += out
-        self._err += err
+    def _read(self) -> bool:
+        """Wait for output and take it in; return whether the channel still lives."""
+        channel = self._channel
+        # paramiko may lose the wake-up when both streams fill at once: look first, wait briefly.
+        if not (channel.recv_ready() or channel.recv_stderr_ready()):
+            select.select([channel], [], [], POLL)
+        # Asked before reading, as data may come together with the end.
+        ended = channel.closed or channel.eof_received
+        out = channel.recv(1 << 16) if channel.recv_ready() else b""
+        err = channel.recv_stderr(1 << 16) if channel.recv_stderr_ready() else b""
+        self._out.data += out
+        self._err.data += err
         return bool(out or err) or not ended
 
-    def _lost(self):
-        # Only before the first answer: what comes later may be what a probe read, such as a hash.
-        said = (
-            "" if self._begun else (self._out + self._err).decode(errors="replace").strip()[-500:]
-        )
+    def _lost(self) -> NoReturn:
+        # Only before the first answer: later output may be what a probe read, such as a hash.
+        said = "" if self._answered else (self._out.data + self._err.data).decode(errors="replace")
+        last_words = printable(said).strip()[-500:]
         self.close()
-        words = f"; the last words were: {said}" if said else ""
+        hint = f"; the last words were: {last_words}" if last_words else ""
         raise ConnectionLost(
-            f"The connection ended in the middle{words}. Run the same command again: it takes up where this ended."
+            f"The connection ended in the middle{hint}. "
+            "Run the same command again; it continues from here."
         )
 
 
-def sudo_password(c):
-    """Return the password for sudo: SUDO_PASSWORD, its file, Fabric's ``sudo.password``, or by prompt on a terminal."""
-    from .secret import given
+def sudo_password(c: Connection) -> Secret:
+    """Return the password that the user of *c* has for sudo.
 
+    It comes from SUDO_PASSWORD or its file, from Fabric's ``sudo.password``, or from a prompt.
+
+    Raises:
+        PasswordMissing: none of these gives one.
+    """
     try:
         secret = given("SUDO_PASSWORD")
     except ValueError as error:
         raise RemoteError(str(error)) from None
     if secret:
-        return secret.reveal()
-    if password := c.config.sudo.password:
-        return password
+        return secret
+    if configured := c.config.sudo.password:
+        return Secret(configured)
     if sys.stdin.isatty():
-        with _lock:
-            return getpass.getpass(f"sudo password of {c.user} on {c.host}: ")
-    raise NoPassword(
+        with asking():
+            return prompt(f"sudo password of {c.user} on {c.host}: ")
+    raise PasswordMissing(
         f"sudo asks for the password of {c.user}; give it in SUDO_PASSWORD, or log in as root"
     )

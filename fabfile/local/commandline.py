@@ -9,7 +9,7 @@ from typing import Any
 
 from invoke import Exit, ParseError
 
-from ..kit import task as kit
+from ..kit import executor
 from ..kit.settings import nearest
 from ..kit.task import BAD_REQUEST
 
@@ -30,7 +30,7 @@ def adopt(program: Any) -> None:
     Args:
         program: `fabric.main.program`, or another `fabric.main.Fab`.
     """
-    kit.adopt(program)
+    executor.adopt(program)
     print_help = program.print_task_help
 
     def list_flat() -> None:

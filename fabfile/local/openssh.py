@@ -17,7 +17,8 @@ from pathlib import Path
 from fabric import Connection
 from invoke import Exit
 
-from ..kit.connect import DEAD_AFTER, TIMEOUT
+from ..kit.connect import TIMEOUT
+from ..kit.known_hosts import DEAD_AFTER
 from ..kit.task import BAD_REQUEST
 
 # ssh runs this program to ask for a password or a passphrase.

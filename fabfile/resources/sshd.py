@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from fabric import Connection
 
-from ..kit.connect import KnownHosts
+from ..kit.known_hosts import KnownHosts
 from ..kit.quote import sh, words
 from ..kit.resources import MARK, File
 from ..kit.resources.base import CANNOT_KNOW, Handler, Resource

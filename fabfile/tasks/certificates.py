@@ -10,12 +10,12 @@ from fabric import task
 from invoke import Exit
 
 from ..kit.errors import RemoteError
+from ..kit.host import Host
 from ..kit.plan import Flush
 from ..kit.quote import Shell, sh
 from ..kit.report import say
 from ..kit.resources import Check, Directory, File, Handler, Package, Service
 from ..kit.resources.check import clock
-from ..kit.shell import shell_of
 from ..local.certificate import names_of
 from ..resources import (
     AcmeCertificate,
@@ -180,7 +180,7 @@ def cert_status(c, domain=None):
     """Show the certificate and when it is renewed."""
     s = check_status(c, domain)
     try:
-        answers = shell_of(c).batch(
+        answers = Host.of(c).shell.batch(
             [
                 sh("cat {}", CERTIFICATE),
                 SERVING,

@@ -3,6 +3,7 @@
 import json
 from functools import cache
 
+from ..kit.host import Host
 from ..kit.quote import script
 from ..kit.resources import Check, Directory, File, MovedAside, Package, Withdrawn
 from ..kit.resources.check import fail, ok
@@ -41,12 +42,9 @@ done
 """
 
 
-_generated = {}  # by host: the passwords that were generated in this process, so that verify can log in after full-setup
-
-
 def generated_here(c):
-    """Return the list of the passwords that were generated in this process for Jupyter on the host of *c*."""
-    return _generated.setdefault((c.host, c.port), [])
+    """Return the list of the passwords that this process has generated for Jupyter."""
+    return Host.of(c).secrets("jupyter")
 
 
 @setup(

@@ -12,11 +12,11 @@ from fabric import task
 from invoke import Exit
 
 from ..kit.errors import RemoteError
+from ..kit.host import Host
 from ..kit.patchwork import environment, transfers
 from ..kit.quote import sh, words
 from ..kit.report import say
 from ..kit.resources import Package
-from ..kit.shell import shell_of
 from ..kit.task import BAD_REQUEST, PENDING
 from ..local.openssh import ssh_config, ssh_environment
 from ..settings import settings_for, setup
@@ -124,7 +124,7 @@ def prepared(c, s):
     if not shutil.which("rsync"):
         raise Exit("rsync is missing here; install it on your machine", 1)
     try:
-        shell = shell_of(c)
+        shell = Host.of(c).shell
         if not shell.run(sh("id -u {}", s.user.name), hide=True, warn=True).ok:
             missing = f"the user {s.user.name} does not exist on the server; run create-user first"
             raise Exit(f"{c.original_host}  {missing}", 1)

@@ -6,9 +6,9 @@ from fabric import task
 from invoke import Exit
 
 from ..kit.errors import RemoteError
+from ..kit.host import Host
 from ..kit.quote import script, sh
 from ..kit.report import say
-from ..kit.shell import shell_of
 from ..kit.task import BAD_REQUEST
 from ..local.forwarding import show_page
 from ..settings import settings_for
@@ -165,7 +165,7 @@ def ask(c, *steps, **options):
         Exit: the host does not answer (status 1).
     """
     try:
-        return shell_of(c).batch(list(steps), **options)
+        return Host.of(c).shell.batch(list(steps), **options)
     except RemoteError as error:
         raise Exit(f"{c.original_host}  {error}", 1) from None
 

@@ -7,11 +7,11 @@ from fabric import task
 from invoke import Exit
 
 from ..kit.errors import RemoteError
+from ..kit.host import Host
 from ..kit.quote import script
 from ..kit.report import say
 from ..kit.resources import Check
 from ..kit.resources.check import fail, ok
-from ..kit.shell import shell_of
 from ..resources import PackagesUpgraded, ReleaseUpgraded
 from ..resources.apt import NEXT
 from ..settings import settings_for, setup
@@ -72,10 +72,10 @@ def system_update(c, reboot=False):
         for entry in report.entries
     )
     try:
-        [required] = shell_of(c).batch(["[ -e /run/reboot-required ]"])
+        [required] = Host.of(c).shell.batch(["[ -e /run/reboot-required ]"])
         if changed or required.ok:
             say(f"{c.original_host}  reboots")
-            seconds, state = rebooted(lambda: shell_of(c))
+            seconds, state = rebooted(lambda: Host.of(c).shell)
             say(f"{c.original_host}  is up again after {seconds:.0f} s ({state})")
     except RemoteError as error:
         raise Exit(f"{c.original_host}  {error}", 1) from None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from invoke import Exit
 
+from ..kit.host import Host
 from ..kit.resources import (
     AuthorizedKeys,
     Directory,
@@ -21,12 +22,10 @@ from ..settings import password, setup
 from ..settings.derived import home
 from ..settings.templates import render
 
-_passwords = {}  # by host and user: the passwords that this process set, so that a new login can be proved with them
-
 
 def passwords_here(c, s):
-    """Return the list of the login user's passwords on the host of *c* that this process knows, the last one being right."""
-    return _passwords.setdefault((c.host, c.port, s.user.name), [])
+    """Return the list of the login user's passwords that this process knows, the newest last."""
+    return Host.of(c).secrets(f"user {s.user.name}")
 
 
 @setup(

@@ -1,8 +1,6 @@
 """Visit Jupyter as a browser does, and name the task that fixes what fails."""
 
-import json as jsonlib
 import socket
-import threading
 import time
 from dataclasses import asdict, replace
 
@@ -10,10 +8,10 @@ from fabric import task
 from invoke import Exit
 
 from ..kit.errors import RemoteError
+from ..kit.host import Host
 from ..kit.quote import script, sh
 from ..kit.report import FAILED, OK, Report, say
-from ..kit.shell import shell_of
-from ..kit.task import BAD_REQUEST, writable
+from ..kit.task import BAD_REQUEST, check_writable, write_result
 from ..local.forwarding import Lost, Tunnel
 from ..local.openssh import check_ssh, ssh_environment
 from ..settings import password, settings_for
@@ -29,9 +27,6 @@ openssl s_client -connect 127.0.0.1:443 -servername "$name" </dev/null 2>/dev/nu
 LISTENING = """
 for port in "$@"; do ss -Hltn "sport = :$port" | grep -q . || exit 1; done
 """
-
-_verified = {}  # by host, so that one file holds them all
-_file_lock = threading.Lock()  # hosts run side by side, and share one file
 
 
 @task(
@@ -59,7 +54,8 @@ def verify(c, domain=None, json=None, ask_password=False):
         status = OK if step.ok else FAILED
         report.add("verify", step.name, status, step.seconds, detail=f"{step.detail}{fix}")
     if json:
-        write_results(json, c.original_host, results)
+        ok = all(step["ok"] for step in results)
+        write_result(json, {"host": c.original_host, "ok": ok, "steps": results})
     if not report.ok:
         raise Exit(code=1)
 
@@ -72,7 +68,7 @@ def check_verify(c, domain=None, json=None, **_):
     """
     s = settings_for(c, {"tls.domains": domain})
     if json:
-        writable("json", json)
+        check_writable("json", json)
     if s.jupyter.access == "tunnel":
         check_ssh(c)
     return s
@@ -92,15 +88,6 @@ def web_password(c, ask):
     except ValueError as error:
         raise Exit(str(error), BAD_REQUEST) from None
     return given or next(reversed(generated_here(c)), None)
-
-
-def write_results(path, host, results):
-    """Write the steps of *host*, and of the hosts before it, to the file *path* as JSON."""
-    ok = all(step["ok"] for step in results)
-    with _file_lock:
-        _verified[host] = {"host": host, "ok": ok, "steps": results}
-        with open(path, "w", encoding="utf-8") as file:
-            jsonlib.dump({"hosts": list(_verified.values())}, file, indent=1)
 
 
 def steps(c, s, secret):
@@ -135,7 +122,7 @@ def server_state(c, s):
         certificate = script(SERVED_CERTIFICATE, name=names(c, s)[0])
     else:
         certificate = sh("cat {}", CERTIFICATE)
-    installed, listening, *states = shell_of(c).batch(
+    installed, listening, *states = Host.of(c).shell.batch(
         [
             certificate,
             script(LISTENING, *filter(None, ports(s))),

@@ -36,19 +36,6 @@ class Handler:
     name: str
     script: str
 
-    def mark_pending(self):
-        """Return shell text that notes on the host that this handler is owed, so that a later run can pay."""
-        return sh(
-            "mkdir -p {} && printf %s {} >{}",
-            f"{STATE}/owed",
-            words([self.script]),
-            f"{STATE}/owed/{self.name}",
-        )
-
-    def run(self):
-        """Return shell text that runs the handler and forgets it where it went well."""
-        return sh("(eval {}) && rm -f {}", words([self.script]), f"{STATE}/owed/{self.name}")
-
 
 @dataclass(frozen=True)
 class Resource:
