@@ -6,7 +6,8 @@ from pathlib import Path
 from fabric import Config, Connection
 
 import fabfile
-from fabfile.kit.plan import PARTS, Section
+from fabfile.kit.plan import Flush, Section
+from fabfile.kit.rollback import VerifyLogin
 from fabfile.kit.task import SetupTask, hidden
 
 README = Path(__file__).parents[1] / "README.md"
@@ -54,7 +55,11 @@ def changes():
         for part in parts:
             if isinstance(part, Section):
                 tasks.append(part.task) if part.task else tasks.pop()
-            elif not isinstance(part, PARTS) and not part.read_only and part.label not in seen:
+            elif (
+                not isinstance(part, (Flush, VerifyLogin))
+                and not part.read_only
+                and part.label not in seen
+            ):
                 seen.add(part.label)
                 yield tasks[-1], part
 

@@ -14,12 +14,13 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
-from types import SimpleNamespace
 
-from invoke import Config, Exit
+from fabric import Config, Connection
+from invoke import Exit
 
 import fabfile
-from fabfile.kit import quote, rollback, secret, shell
+from fabfile.kit import quote, secret, shell
+from fabfile.kit.ledger import Ledger
 from fabfile.kit.resources.base import Resource
 from fabfile.kit.task import SetupTask
 from fabfile.local import openssh, ssh_keys
@@ -72,6 +73,9 @@ PLAIN_LEFT_OUT = {
 }
 
 
+LEDGER = Ledger()
+
+
 class Texts(dict):
     """Shell texts by names that are good for files. A repeated text keeps its first name."""
 
@@ -104,10 +108,10 @@ class Texts(dict):
             getattr(resource, "restart", None),
         )
         for handler in filter(None, handlers):
-            for text in (handler.script, handler.mark_pending(), handler.run()):
+            for text in (handler.script, LEDGER.mark_pending(handler), LEDGER.run(handler)):
                 self.add("handler", text)
         if resource.rollback:
-            self.add("guard", resource.rollback.arm())
+            self.add("rollback", LEDGER.arm(resource.rollback))
         if isinstance(resource, resources.File) and (
             resource.content.startswith("#!") or resource.path.endswith(".sh")
         ):
@@ -140,9 +144,8 @@ def generated():
     for module in [module for name, module in sys.modules.items() if name.startswith("fabfile.")]:
         if getattr(module, "words", None) is texts.quoted:
             module.words = texts.words
-    for name, text in vars(rollback).items():
-        if isinstance(text, quote.Shell):
-            texts.add(name.lower(), text)
+    for name in ("lock", "list", "roll_back", "disarm"):
+        texts.add(name, getattr(LEDGER, name)())
     texts.add("preamble", shell.PREAMBLE)
     texts.add("askpass", openssh.ASKPASS)
     texts.add("copy-key", ssh_keys.COPY)
@@ -152,15 +155,7 @@ def generated():
         texts.resource(resource)
         if sample["expect"].get("changed") and "conflict" not in sample["expect"]:
             texts.add("apply", resource.apply(resource.parse(sample["probe"]["output"])))
-    c = SimpleNamespace(
-        config=Config(),
-        host="example.org",
-        original_host="example.org",
-        port=22,
-        user="root",
-        connect_kwargs={},
-    )
-    c.transport = None
+    c = Connection("root@example.org", config=Config(), inline_ssh_env=False)
     for name, task in TASKS.items():
         planned = False
         for number, settings in enumerate(WAYS):

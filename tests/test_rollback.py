@@ -1,19 +1,21 @@
 """What undoes a change that locks out, as far as no host is needed; tests/hosts/test_lockout.py has the rest."""
 
-import shutil
+import os
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from invoke import Config
+from fabric import Config, Connection
 
 from fabfile import create_user, firewall, harden_ssh
-from fabfile.kit.errors import NoPassword, RemoteError, Unreachable
-from fabfile.kit.rollback import ARMED, DISARM, LEFT, NOW, PUT_BACK, Rollback, VerifyLogin
+from fabfile.kit.errors import PasswordMissing, RemoteError, Unreachable
+from fabfile.kit.ledger import Ledger, Notes
+from fabfile.kit.rollback import Rollback, VerifyLogin
 from fabfile.kit.shell import Answer
 from fabfile.settings import schema
 
-C = SimpleNamespace(config=Config(), host="example.org", port=22, user="root", connect_kwargs={})
+C = Connection("root@example.org", config=Config())
 
 
 def body(task, *settings):
@@ -36,22 +38,117 @@ def test_what_could_lock_out_is_guarded_and_proved_at_the_end(task):
     assert parts[-1].user == "jupyter"
 
 
-def test_every_script_of_a_guard_is_posix_shell():
-    arm = Rollback("x", ("/etc/a b", "/etc/c"), "echo 'it is'", 60, "iptables-save >v4").arm()
-    for text in (arm, PUT_BACK, NOW, DISARM, LEFT):
-        assert not subprocess.run(
-            [shutil.which("dash") or "sh", "-n"], input=text.encode()
-        ).returncode
+@pytest.fixture
+def ledger(tmp_path):
+    """The notes of a server, in a folder of the test."""
+    return Ledger(*(str(tmp_path / name) for name in ("run", "lib", "units")))
 
 
-def test_guards_of_one_name_keep_their_files_apart_and_are_told_by_that_name():
-    one, other = Rollback("sudo", ("/etc/sudoers.d/a",)), Rollback("sudo", ("/etc/sudoers.d/b",))
-    assert one.folder != other.folder
-    assert ARMED.findall(f"{one.folder}/complete\n{other.folder}/complete\n") == ["sudo", "sudo"]
+@pytest.fixture
+def run(tmp_path):
+    """Run shell text on a machine whose systemd starts no timer; returns what it printed."""
+    for name in ("systemctl", "systemd-run"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text("#!/bin/sh\n[ $1 != is-active ]\n")
+        program.chmod(0o755)
+
+    def run(*texts, check=True):
+        text = "\n".join(f"( {text}\n) || exit" for text in texts)
+        env = os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+        done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, env=env)
+        assert done.returncode == 0 or not check, done.stderr
+        return done.stdout
+
+    return run
+
+
+class TestArmed:
+    @pytest.fixture
+    def file(self, tmp_path):
+        """A file of the server, which a run is about to change."""
+        path = tmp_path / "etc" / "a file"
+        path.parent.mkdir()
+        path.write_text("before\n")
+        return path
+
+    @pytest.fixture
+    def armed(self, ledger, run, file, tmp_path):
+        """Arm a rollback of the file and of one that does not exist yet, and change both."""
+        new = file.parent / "new"
+        rollback = Rollback("sshd", (str(file), str(new)), f"echo back >>'{tmp_path}/traces'")
+        run(ledger.arm(rollback))
+        for path in (file, new):
+            path.write_text("after\n")
+        return Path(ledger.state, "rollback", rollback.folder)
+
+    def notes(self, ledger, run):
+        return ledger.parse(run(ledger.list()))
+
+    def test_it_restores_what_was_there(self, ledger, run, file, armed, tmp_path):
+        assert self.notes(ledger, run).armed == ("sshd",)
+        assert run(ledger.roll_back()) == "restored sshd\n"
+        assert file.read_text() == "before\n"
+        assert not (file.parent / "new").exists()
+        assert (tmp_path / "traces").read_text() == "back\n"
+        assert not armed.exists()
+        assert list(Path(ledger.units).rglob("*.service")) == []
+
+    def test_it_stays_armed_as_it_was(self, ledger, run, file, armed, tmp_path):
+        paths = (str(file), str(file.parent / "new"))
+        run(ledger.arm(Rollback("sshd", paths, f"echo back >>'{tmp_path}/traces'")))
+        run(ledger.roll_back())
+        assert file.read_text() == "before\n"
+
+    def test_a_verified_change_stays(self, ledger, run, file, armed):
+        run(ledger.disarm())
+        assert run(ledger.roll_back()) == ""
+        assert file.read_text() == "after\n"
+        assert self.notes(ledger, run) == Notes()
+
+    def test_the_server_tells_what_it_did_by_itself(self, ledger, run, armed):
+        run(f"sh '{armed.parent}/restore'")
+        [told] = self.notes(ledger, run).rolled_back
+        assert told.startswith("sshd 20")
+        assert run(ledger.disarm(), check=False) == ""
+
+    def test_two_of_one_name_keep_their_files_apart(self, ledger, run, tmp_path):
+        for name in "ab":
+            run(ledger.arm(Rollback("sudo", (str(tmp_path / name),))))
+            (tmp_path / name).touch()
+        assert run(ledger.roll_back()) == "restored sudo\n" * 2
+        assert not (tmp_path / "a").exists()
+        assert not (tmp_path / "b").exists()
+
+    @pytest.mark.parametrize("name", ["complete", "paths", "back", "files"])
+    def test_what_a_power_cut_emptied_is_discarded(self, ledger, run, file, armed, name):
+        for path in [armed / name, *(armed / name).rglob("*")]:
+            if path.is_file():
+                path.write_bytes(b"")
+        assert self.notes(ledger, run).damaged == ("sshd",)
+        assert run(ledger.roll_back()) == "damaged sshd\n"
+        assert file.read_text() == "after\n"
+        assert not armed.exists()
+
+    def test_what_is_damaged_is_armed_anew(self, ledger, run, file, armed):
+        (armed / "complete").write_bytes(b"")
+        file.write_text("now\n")
+        run(ledger.arm(Rollback("sshd", (str(file), str(file.parent / "new")), "x=1")))
+        file.write_text("wrong\n")
+        assert "restored sshd" in run(ledger.roll_back())
+        assert file.read_text() == "now\n"
+
+    def test_only_root_reads_its_folders(self, ledger, armed):
+        assert Path(ledger.state).stat().st_mode & 0o777 == 0o700
+
+    def test_a_link_is_refused(self, ledger, run, tmp_path):
+        (tmp_path / "link").symlink_to("elsewhere")
+        arm = ledger.arm(Rollback("sshd", (str(tmp_path / "link"),)))
+        assert run(f"{arm}\necho changed", check=False) == ""
 
 
 MADE = "jupyter:x:1000:1000:made by remote-jupyter:/home/jupyter:/bin/bash"
-REFUSED, UNKNOWN = Unreachable("may not log in"), NoPassword("sudo asks")
+REFUSED, UNKNOWN = Unreachable("may not log in"), PasswordMissing("sudo asks")
 
 
 @pytest.mark.parametrize(
@@ -88,9 +185,9 @@ def test_a_login_is_proved_by_the_user_it_is_for_where_that_can_be_tried(
     shell = SimpleNamespace(connection=C, batch=lambda steps: [answer])
     login = VerifyLogin("jupyter", made=made)
     if proved:
-        user, why = login.verify_login(shell)
+        user, why = login.verify(shell)
         assert user == proved
         assert bool(why) == bool(fails)
     else:
         with pytest.raises(RemoteError, match="as jupyter: "):
-            login.verify_login(shell)
+            login.verify(shell)

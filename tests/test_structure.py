@@ -123,7 +123,7 @@ class TestLayout:
     def test_the_engine_stays_small(self):
         # Small enough to be read in an hour. Docstrings are not counted: they help the reader.
         lines = {name: code_lines(name) for name in OF_THE_KIT if name.count("/") == 1}
-        assert sum(lines.values()) <= 1600, lines
+        assert sum(lines.values()) <= 1800, lines
 
     def test_the_engine_imports_nothing_from_outside_itself(self):
         assert not [

@@ -6,11 +6,10 @@ import re
 import shlex
 import shutil
 import subprocess
-from types import SimpleNamespace
 
 import jinja2
 import pytest
-from invoke import Config
+from fabric import Config, Connection
 
 from fabfile import configure_apache, configure_jupyter, harden_ssh
 from fabfile.kit.quote import CONFIG
@@ -30,9 +29,7 @@ def made(monkeypatch):
             monkeypatch.delenv(name)
 
     def make(task, path, *settings, host="web.example.org"):
-        c = SimpleNamespace(
-            host=host, port=22, user="root", config=Config(lazy=True), transport=None
-        )
+        c = Connection(host, "root", 22, Config(lazy=True))
         loaded = schema.load(c, dict(setting.split("=", 1) for setting in settings))
         [text] = [
             part.content

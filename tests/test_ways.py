@@ -153,14 +153,7 @@ def test_rsync_runs_as_the_user_and_quotes_what_it_is_given(user, become):
 
 
 def test_sshd_may_forward_to_each_jupyter_whichever_settings_are_used():
-    c = SimpleNamespace(
-        host="web",
-        port=22,
-        user="root",
-        connect_kwargs={},
-        config=Config(lazy=True),
-        transport=None,
-    )
+    c = Connection("web", "root", 22, Config(lazy=True))
     others, found = {("jupyter", 8888): "8889\n", ("jupyter-ada", 8889): "8888\n"}, set()
     for (name, port), told in others.items():
         loaded = schema.load(

@@ -1,12 +1,5 @@
 # Restore now what is armed, and forget the timer. Prints what `rollback-restore` prints.
-cd "$folder" 2>/dev/null || exit 0
-if [ -s restore ]; then
-    sh ./restore || exit
-else
-    for d in */; do
-        [ ! -d "$d" ] || echo "damaged ${d%%.*}"
-    done
-    remove
-fi
+[ -d "$folder" ] || exit 0
+(restore) || exit
 systemctl stop "$unit.timer" 2>/dev/null
 rm -f "$state/rolled-back"

@@ -8,10 +8,9 @@ from .resources.base import Handler
 
 # A digest of everything that a rollback saved; `complete` holds it, and is written last.
 DIGEST = Shell(
-    'cd "$1" && find . -type f ! -name "complete*" ! -name changed -exec sha256sum {} + |'
-    " LC_ALL=C sort | sha256sum"
+    '(cd "$1" && find . -type f ! -name "complete*" ! -name changed -exec sha256sum {} + |'
+    " LC_ALL=C sort | sha256sum)"
 )
-# In a subshell, as it changes the folder.
 IS_COMPLETE = Shell('[ -s "$1/complete" ] && [ "$(digest "$1")" = "$(cat "$1/complete")" ]')
 # Renamed first: after a power cut there is all of it or nothing.
 REMOVE = Shell(
@@ -103,7 +102,7 @@ class Ledger:
             *rollback.paths,
             **self._places,
             mine=f"{self._folder}/{rollback.folder}",
-            back=rollback.back,
+            back=str(rollback.back),
             note=Shell(rollback.note),
             seconds=rollback.seconds,
             restore=str(program("rollback-restore", **self._places)),
@@ -112,7 +111,8 @@ class Ledger:
 
     def roll_back(self) -> Shell:
         """Return shell text that restores now what is armed, and prints what it did."""
-        return program("rollback-now", **self._places)
+        restore = program("rollback-restore", **self._places)
+        return program("rollback-now", **self._places, restore=restore)
 
     def disarm(self) -> Shell:
         """Return shell text that forgets what is armed; it fails if that was restored already."""
@@ -153,7 +153,7 @@ class Ledger:
             "unit": self.UNIT,
             "at_boot": f"{self.units}/{at_boot}",
             "wanted": f"{self.units}/multi-user.target.wants/{at_boot}",
-            "digest": Shell(f"(\n{DIGEST}\n)"),
+            "digest": DIGEST,
             "is_complete": IS_COMPLETE,
             "remove": REMOVE,
         }

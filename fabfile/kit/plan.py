@@ -183,7 +183,7 @@ def preview(plan: Plan, report: Report, notes: Notes, pending: dict[str, Handler
         elif item.drifted:
             note_handlers(item, pending)
             report.add(item.task, label, WOULD, diff=item.resource.diff(item.actual))
-        elif item.resource.rollback and item.resource.rollback.name in notes.armed:
+        elif getattr(item.resource.rollback, "name", None) in notes.armed:
             note_handlers(item, pending)
             report.add(item.task, label, WOULD, detail="rolled back first, then applied again")
         else:

@@ -226,7 +226,7 @@ class Shell:
         result = Result(
             stdout=answer.out,
             stderr=answer.err,
-            exited=answer.status,
+            exited=answer.status or 0,
             command=command,
             hide=("stdout", "stderr"),
         )
