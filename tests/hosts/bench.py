@@ -1,7 +1,8 @@
 """`inv bench`: how long a run takes, beside the least that any tool could take.
 
-"probe" is one shell script that asks for the whole state of the job, over one ``ssh``: the lower bound of a run that
-changes nothing. "script" is the same job as one shell script over one ``ssh``: the lower bound of a fresh host. Take the
+"probe" is one shell script that reads the whole state over one ``ssh``: the lower bound of a run
+that changes nothing. "script" is the same job as one shell script over one ``ssh``: the lower bound
+of a fresh host. Take the
 ratios, not the seconds.
 """
 
@@ -40,7 +41,7 @@ while True:
 
 
 def main(rounds=7, many=(1, 4, 8), suite="bookworm"):
-    """Measure a fresh host, one that is converged (near, and 100 ms away), and several at once; print tables."""
+    """Measure a fresh host, a converged one (near and 100 ms away) and several; print tables."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))
         try:
@@ -155,7 +156,7 @@ class Bench:
         )
 
     def tunnels(self, rounds, suite):
-        """The two engines that could carry a tunnel's bytes: 100 MB, and 1,000 small websocket messages there and back."""
+        """Time 100 MB and 1,000 websocket messages through each engine of a tunnel."""
         host = self.up(suite, self.converged(suite))
         env = self.env | {
             "JUPYTER_PASSWORD": PASSWORD,
@@ -188,7 +189,7 @@ class Bench:
 
     @contextlib.contextmanager
     def fabric(self, host, port, to):
-        """A tunnel to the host's own port *to* by Fabric, in a process of its own; gives the local port."""
+        """Open a tunnel to port *to* of the host by Fabric; yield the local port."""
         [local] = free_ports(1)
         address = "127.0.0.1" if port != 22 else host.address
         program = """if True:
@@ -277,7 +278,7 @@ def download(port):
 
 
 def exchange(port, number):
-    """Return the seconds that *number* small messages to Jupyter take, each answered before the next."""
+    """Return the seconds that *number* messages to Jupyter take, one after another."""
     visitor = Visitor(f"localhost:{port}")
     assert visitor.log_in(PASSWORD) == 302
     with contextlib.closing(visitor.websocket("/api/events/subscribe")) as line:
@@ -311,7 +312,7 @@ def clock_all(commands, env, input):
 
 
 class Distance:
-    """A way to port 22 of *address* that takes *delay* seconds in each direction; gives the local port."""
+    """Forward a local port to port 22 of *address*, *delay* seconds later in each direction."""
 
     def __init__(self, address, delay):
         self.address, self.delay = address, delay
@@ -355,6 +356,8 @@ def table(title, head, rows):
     print(f"\n{title}\n\n| {' | '.join(head)} |\n|{' --- |' * len(head)}")
     for row in rows:
         print(
-            f"| {' | '.join(f'{cell:.2f}' if isinstance(cell, float) else str(cell) for cell in row)} |",
+            "| "
+            + " | ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row)
+            + " |",
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""A person with a browser: Debian's Chromium without a window, which trusts one certificate and knows one host."""
+"""Debian's Chromium without a window, which trusts one certificate and knows one host."""
 
 import contextlib
 import os
@@ -34,7 +34,7 @@ FLAGS = [
 
 @contextlib.contextmanager
 def chromium(home, address, certificate):
-    """Open a browser whose home is empty but for a certificate (or None), and which finds no other host than this one."""
+    """Open a browser that trusts *certificate*, if any, and finds this host only."""
     database = home / ".pki/nssdb"
     database.mkdir(parents=True)
     certutil = ["certutil", "-d", f"sql:{database}"]
@@ -65,13 +65,13 @@ def chromium(home, address, certificate):
 
 
 class Person:
-    """Somebody who reads, clicks, types and drags; what is named by a CSS selector is waited for."""
+    """A person who reads, clicks, types and drags; each method waits for its CSS selector."""
 
     def __init__(self, driver):
         self.driver = driver
 
     def wait(self, condition):
-        """Wait until something holds, and return it; the page may change under one's hands meanwhile."""
+        """Wait until *condition* is true and return its value; the page may change meanwhile."""
         return WebDriverWait(self.driver, 30, 0.1, CHANGING).until(lambda driver: condition())
 
     def see(self, css):

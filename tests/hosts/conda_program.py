@@ -1,5 +1,5 @@
 #!@PREFIX@/bin/python
-"""The conda of the tests' installer: it answers what the tasks ask, truthfully, from what is in its own prefix.
+"""The conda of the test installer: it answers from what is in its own prefix.
 
 A package is its file in conda-meta; what the channel has is share/channel.json.
 """

@@ -38,9 +38,9 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("suite", releases.of(metafunc), indirect=True)
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark what needs a host, and give each test its place."""
+    """Mark what needs a host, and give each test its place, before xdist reads the groups."""
     for item in items:
         group = item.path.stem.removeprefix("test_")
         if HERE in item.path.parents:
@@ -50,6 +50,7 @@ def pytest_collection_modifyitems(items):
             group = APART.get(getattr(item, "originalname", item.name), group)
         item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=_place)
+    return (yield)
 
 
 def _place(item):

@@ -1,6 +1,6 @@
-"""An installer that keeps to the command line, messages and exit codes of Anaconda's, and a mirror that can misbehave.
+"""A test installer with Anaconda's command line and exit codes, and a mirror that can misbehave.
 
-What it unpacks is either a real Python environment with JupyterLab, or a small one with the conda of the tests only.
+It unpacks a real Python environment with JupyterLab, or a small one with the test conda only.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ BUILD = f"""
 
 
 def environment(lab, suite, layer):
-    """The tar of a real environment with JupyterLab, made once for a release and kept beside the base trees."""
+    """Return the tar of an environment with JupyterLab, built once a release and then kept."""
     name = f"{suite}-{hashlib.sha256(BUILD.encode()).hexdigest()[:12]}.tar"
     kept = base.folder() / "environments" / name
     with base.locked(base.folder() / f"environment-{suite}.lock"):
@@ -65,7 +65,7 @@ def installer(
     ballast=0,
     machine=None,
 ):
-    """The bytes of an installer; *env* is a real environment's tar, and without it the environment has conda only."""
+    """Return the bytes of an installer. Without *env*, a tar, its environment has conda only."""
     payload = io.BytesIO(env or b"")
     with tarfile.open(fileobj=payload, mode="a" if env else "w") as tar:
 
@@ -108,7 +108,7 @@ def installer(
 
 
 class Mirror:
-    """A web server with files, which can be told to break off, to send something else, to be slow or to go away.
+    """A file server that can break off, send something else, be slow or go away.
 
     It is a proxy too: `http://anything/NAME` asked of it is its own file.
     """
@@ -132,7 +132,7 @@ class Mirror:
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self):
-        """Listen no more."""
+        """Stop listening."""
         self.server.shutdown()
         self.server.server_close()
 

@@ -1,13 +1,13 @@
-"""The lab: real Debian servers on this machine, each up in about two seconds, booted by systemd-nspawn.
+"""The lab: real Debian servers on this machine, booted by systemd-nspawn in about two seconds.
 
-    host = up("web", suite="trixie")        a fresh server: `fab -H host.string -i host.key` reaches it
+    host = up("web", suite="trixie")        a fresh server for `fab -H host.string -i host.key`
     host.ssh("uptime").stdout
     host.keep("converged")                  stop it and keep its state as a layer ...
     up("web2", "trixie", lower="converged") ... that any number of others begin with
     down("web2")
 
-A host is an overlay over a base tree. It may have an owner: when that process ends, however it ends, so does
-the host.
+A host is an overlay over a base tree. It may have an owner: a process at whose end, however it
+ends, the host is removed.
 """
 
 import contextlib
@@ -94,7 +94,7 @@ class Host:
         return None
 
     def ssh_argv(self, command=None, user="root"):
-        """The OpenSSH command line for this host, with the host's own keys as the only known ones."""
+        """Return the OpenSSH command line for this host, which accepts only its keys."""
         keys = sorted((self.root / "etc/ssh").glob("ssh_host_*.pub"))
         known_hosts = self.home / "known_hosts"
         known = "".join(f"{self.address} {key.read_text()}" for key in keys)
@@ -165,12 +165,12 @@ class Host:
         """Pull the network cable: packets are lost without a word."""
         network.switch(self.address, "down")
 
-    def mend(self):
+    def plug(self):
         """Plug the network cable in again."""
         network.switch(self.address, "up")
 
     def small(self, path, size="1M"):
-        """Mount a small empty file system inside, until the next reboot: a disk that fills up soon."""
+        """Mount a small empty file system inside until the next reboot: a disk to fill up."""
         self.nsenter(["mkdir", "-p", path])
         self.nsenter(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0755", "lab", path])
 
@@ -198,7 +198,7 @@ class Host:
 
 
 def up(name, suite="bookworm", lower=None, owner=None, disk=None):
-    """Boot a fresh server, or a clone of the layer `lower`; `disk="80M"` is all the room it has to write."""
+    """Boot a fresh server, or a clone of the layer `lower`; `disk="80M"` limits its space."""
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", name):
         raise LabError(f"not a good name for a host: {name!r}")
     if os.geteuid():
@@ -297,7 +297,7 @@ def me():
 
 
 def session():
-    """The process of this test session as an owner: with pytest-xdist, the one whose workers these are."""
+    """Return the owner that stands for this test session: with pytest-xdist, the controller."""
     return _owner(os.getppid()) if "PYTEST_XDIST_WORKER" in os.environ else me()
 
 
@@ -361,7 +361,7 @@ def _watch(owner):
     with base.locked(RUN / "lock"):
         if mark.exists():
             return
-        # The shell ends at once, so the watchdog is nobody's child here and needs no one to wait for it.
+        # It forks and ends at once, so this process has no child to wait for.
         argv = ["setsid", "--fork", sys.executable, "-m", __name__, owner, str(mark)]
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
         null = subprocess.DEVNULL
@@ -386,7 +386,7 @@ def _watchdog(owner, mark):
 
 
 def _mount(host):
-    """Put the host's root folder together; what is left of a name from before a power cut goes first."""
+    """Mount the root folder of the host, without what a power cut left of an older one."""
     _unmount(host)
     shutil.rmtree(host.home, ignore_errors=True)
     for part in ("root", "disk"):
@@ -397,8 +397,9 @@ def _mount(host):
         run("mount", "-t", "tmpfs", "-o", f"size={host.disk}", "lab", writable)
     for part in ("upper", "work"):
         (writable / part).mkdir()
-    # volatile: no fsync reaches the disk, which is what makes apt fast; a lab needs to survive no power cut
-    options = f"volatile,lowerdir={':'.join(host.lowers)},upperdir={writable}/upper,workdir={writable}/work"
+    # volatile: no fsync reaches the disk, which makes apt fast. No lab outlives a power cut.
+    folders = f"upperdir={writable}/upper,workdir={writable}/work"
+    options = f"volatile,lowerdir={':'.join(host.lowers)},{folders}"
     run("mount", "-t", "overlay", "-o", options, "lab", host.root)
 
 

@@ -1,4 +1,4 @@
-"""The lab's network: one bridge, one nft table, and a network namespace with one veth for each host."""
+"""The network of the lab: a bridge, an nft table, and a namespace with a veth for each host."""
 
 import ipaddress
 import json
@@ -27,7 +27,7 @@ table ip {table} {{
 
 
 def ensure(state):
-    """Make bridge and masquerade where they are missing; `state` remembers what the machine had before."""
+    """Add the bridge and the masquerading if missing; *state* keeps the settings from before."""
     if not state.exists():
         before = {name: _sysctl(name).read_text() for name in SYSCTL}
         state.write_text(json.dumps({"range": _free_range(), "sysctl": before}))
@@ -36,7 +36,7 @@ def ensure(state):
         if int(_sysctl(name).read_text()) < value:
             _sysctl(name).write_text(str(value))
     if not Path("/sys/class/net", BRIDGE).exists():
-        # A bridge without a MAC of its own takes its ports', another one as hosts come and go, and hosts would lose it.
+        # A bridge without its own MAC takes that of a port, which changes as hosts come and go.
         run("ip", "link", "add", BRIDGE, "address", "02:00:00:00:00:01", "type", "bridge")
         run("ip", "address", "add", f"{gateway(network)}/{network.prefixlen}", "dev", BRIDGE)
         run("ip", "link", "set", BRIDGE, "up")
@@ -66,7 +66,7 @@ def gateway(network):
 
 
 def free_address(network, taken):
-    """A random address, so that one which somebody's known_hosts has seen does not come back."""
+    """Return a random address, so that one that is in a known_hosts file rarely comes back."""
     while (address := str(network[random.randrange(256, network.num_addresses - 256)])) in taken:
         pass
     return address

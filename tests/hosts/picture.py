@@ -1,4 +1,4 @@
-"""`inv picture`: docs/terminal.svg, the terminal as it was in the middle of a real run of full-setup."""
+"""`inv picture`: draw docs/terminal.svg, the terminal in the middle of a run of full-setup."""
 
 import fcntl
 import html
@@ -29,7 +29,7 @@ COLOURS = {
 
 
 def main(suite="bookworm"):
-    """Boot a fresh host, set it up as a person would, and draw what was on the screen while pip worked."""
+    """Boot a fresh host, set it up, and draw the screen as it was while pip worked."""
     with tempfile.TemporaryDirectory() as home:
         host = lab.up("picture", suite)
         try:
@@ -44,7 +44,7 @@ def main(suite="bookworm"):
 
 
 def screen(words, env):
-    """Run a command on a terminal of its own; return its lines at the last moment at which one of them said running."""
+    """Run a command on its own terminal; return the last screen that said "running"."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, WIDTH, 0, 0))
     process = subprocess.Popen(
@@ -86,9 +86,9 @@ def svg(lines):
         rows.append(f'<text y="{30 + number * ROW}">{"".join(spans)}</text>')
     width, height = round(32 + WIDTH * CELL), 30 + len(lines) * ROW
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
+        f' width="{width}" height="{height}">\n'
         '<rect width="100%" height="100%" rx="8" fill="#1e222a"/>\n'
-        '<g fill="#d7dae0" font-family="DejaVu Sans Mono, Menlo, Consolas, monospace" font-size="13">\n'
-        + "\n".join(rows)
-        + "\n</g>\n</svg>\n"
+        '<g fill="#d7dae0" font-family="DejaVu Sans Mono, Menlo, Consolas, monospace"'
+        ' font-size="13">\n' + "\n".join(rows) + "\n</g>\n</svg>\n"
     )

@@ -10,7 +10,7 @@ VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 
 @cache
 def found():
-    """Return those that run and can make environments, by version; a shim of pyenv may lead nowhere."""
+    """Return the interpreters that run and can create environments, by version."""
     programs = {}
     pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
     for version in VERSIONS:

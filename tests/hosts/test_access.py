@@ -1,4 +1,4 @@
-"""Each way in on real servers, and each change from one to another: what the old one opened is closed."""
+"""Each kind of access, and changes from one to another: what the old one opened is closed."""
 
 import re
 import socket
@@ -37,7 +37,7 @@ def let_in(host):
 
 
 def by_https(host):
-    """Somebody with a browser anywhere."""
+    """Return a visitor who trusts the certificate of the server."""
     return Visitor(host.address, host.ssh(f"cat {CERTIFICATE}").stdout)
 
 
@@ -103,9 +103,10 @@ def test_from_tunnel_to_apache_and_back_beside_another_site(hidden, run, tunnel,
     assert by_https(hidden).log_in(PASSWORD) == 302
     assert run(hidden, "full-setup").is_calm
 
-    # A site of somebody else's goes on when ours is taken away.
+    # Another site keeps working after ours is removed.
     page = "/etc/apache2/sites-available/theirs.conf"
-    site = "ServerName theirs.example\nDocumentRoot /srv\n<Directory /srv>\nRequire all granted\n</Directory>"
+    site = "ServerName theirs.example\nDocumentRoot /srv\n"
+    site += "<Directory /srv>\nRequire all granted\n</Directory>"
     hidden.ssh(f"cat >{page}", input=f"<VirtualHost *:80>\n{site}\n</VirtualHost>\n")
     hidden.ssh("echo theirs >/srv/index.html; a2ensite -q theirs; systemctl reload apache2")
     back = run(hidden, "tunnel-setup")
@@ -134,7 +135,8 @@ def test_from_tunnel_to_apache_and_back_beside_another_site(hidden, run, tunnel,
 def test_another_firewall_is_not_removed(new_host, tunnelled, run):
     host = new_host("bookworm", lower=tunnelled("bookworm"))
     host.nsenter(
-        "ufw disable; apt-get purge -qy ufw; DEBIAN_FRONTEND=noninteractive apt-get install -qy iptables-persistent"
+        "ufw disable; apt-get purge -qy ufw;"
+        " DEBIAN_FRONTEND=noninteractive apt-get install -qy iptables-persistent"
     )
     rules = host.nsenter("cat /etc/iptables/rules.v4").stdout
     for name in ("firewall", "full-setup"):

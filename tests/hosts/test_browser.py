@@ -1,4 +1,4 @@
-"""A person with a real browser logs in through Apache, runs a cell and a command, and finds both results."""
+"""A person with a real browser logs in through Apache and runs a cell and a command."""
 
 import json
 import os
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 NOTEBOOKS = "/home/jupyter/notebooks"
-# This person has no use for news, and reads terminals by a screen reader, as a test must: what is drawn is only pixels.
+# No news. A screen reader for terminals, as a test cannot read what is drawn as pixels.
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "terminal-extension/plugin": {"screenReaderMode": True},
@@ -28,7 +28,7 @@ ROWS = ".jp-Terminal .xterm-accessibility-tree"
 
 
 def prepare(server):
-    """Give the user these settings, a tidy desk, and none of the files that the person will make."""
+    """Write these settings and remove workspaces and files of an earlier test."""
     lab = "/home/jupyter/.jupyter/lab"
     lines = ["set -e", f"rm -rf {lab}/workspaces {NOTEBOOKS}/answer.*"]
     for name, values in SETTINGS.items():
@@ -39,12 +39,12 @@ def prepare(server):
 
 @pytest.fixture
 def person(server, tmp_path):
-    """Somebody in front of a browser that trusts the server's certificate; a picture of the end is kept."""
+    """A person at a browser that trusts the server's certificate; the last screen is kept."""
     certificate = server.ssh("cat /etc/remote-jupyter/tls/cert.pem").stdout
     prepare(server)
-    with browser.chromium(tmp_path / "person", server.address, certificate) as somebody:
-        yield somebody
-        somebody.driver.save_screenshot(tmp_path / "jupyterlab.png")
+    with browser.chromium(tmp_path / "person", server.address, certificate) as one:
+        yield one
+        one.driver.save_screenshot(tmp_path / "jupyterlab.png")
 
 
 def test_notebook_and_terminal_in_a_browser(person, server, oracle, tmp_path):

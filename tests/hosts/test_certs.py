@@ -1,4 +1,4 @@
-"""Certificates of a real ACME server: got, renewed and served, and what is served when there is none to be had."""
+"""Certificates of a real ACME server: issued, renewed and served, and what is served otherwise."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ def certbot_said(host):
 
 @pytest.fixture
 def site(suite, tell, lab, acme):
-    """A converged server with a name, common to all tests of a release, and the run that met it without a DNS record."""
+    """A converged server with a name but no DNS record yet, shared by all tests of a release."""
     if not _sites:
         packages = {line.split("/")[2] for one in base.SUITES for line in base._sources(one)}
         acme.pass_on(*packages)
@@ -141,7 +141,7 @@ def test_another_name_is_added_to_the_certificate(certified, issue):
     other = f"other.{certified.name}"
     certified.acme.name(other, certified.host.address)
     both = f"{certified.name},{other}"
-    run = issue(certified, domain=both)
+    run = issue(certified, domains=both)
     assert run.status == 0, run.text
     assert run.changed == {
         SITE,
@@ -151,7 +151,7 @@ def test_another_name_is_added_to_the_certificate(certified, issue):
         "install certificate",
     }
     assert certificate_names(certified.served()) == {certified.name, other}
-    assert issue(certified, domain=both).is_calm
+    assert issue(certified, domains=both).is_calm
     assert issue(certified).status == 0
     assert certificate_names(certified.served()) == {certified.name}
 
@@ -285,7 +285,8 @@ def test_closed_port_80_sends_no_request(bare, issue):
 @on("bookworm")
 def test_wrong_clock_sends_no_request(bare, issue):
     before, date = bare.requests, "/usr/local/bin/date"
-    wrong = '#!/bin/sh\n[ "$*" = +%s ] || exec /usr/bin/date "$@"\necho $(($(/usr/bin/date +%s) - 7200))\n'
+    wrong = '#!/bin/sh\n[ "$*" = +%s ] || exec /usr/bin/date "$@"\n'
+    wrong += "echo $(($(/usr/bin/date +%s) - 7200))\n"
     bare.host.nsenter(f"cat >{date}; chmod 755 {date}", input=wrong)
     try:
         assert is_one_failure(
@@ -332,7 +333,7 @@ def test_failed_attempts_are_counted_and_limited(bare, issue):
         with production.gone():
             run = issue(bare)
             assert is_one_failure(run, bare.host, "issue-cert", "try 2 of 3 within an hour failed")
-    run = issue(bare, domain=f"{bare.name},{BLOCKED}")
+    run = issue(bare, domains=f"{bare.name},{BLOCKED}")
     assert is_one_failure(
         run,
         bare.host,
@@ -349,7 +350,7 @@ def test_failed_attempts_are_counted_and_limited(bare, issue):
         says = "3 of 3 tries within an hour have failed", "the next can be made in 60 minutes"
         assert is_one_failure(run, bare.host, "issue-cert", f"AcmeCertificate {bare.name}: ", *says)
         assert bare.requests == before
-    assert issue(bare, tries=4).status == 0
+    assert issue(bare, max_attempts=4).status == 0
     assert tries(bare) == 0
     assert not is_self_signed(bare.served())
 
@@ -375,7 +376,8 @@ def test_fallback_continues_with_a_warning(bare, issue):
 
 @on("bookworm")
 def test_waits_for_another_certbot(bare, operator, tmp_path):
-    hold = "import fcntl, time; f = open('/etc/letsencrypt/.certbot.lock', 'w'); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(600)"
+    hold = "import fcntl, time; f = open('/etc/letsencrypt/.certbot.lock', 'w');"
+    hold += " fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(600)"
     bare.host.nsenter(["systemd-run", "-q", "--unit=test-holder", "python3", "-c", hold])
     run = Running(bare.host, ["issue-cert"], operator.env(**bare.env()), tmp_path / "run")
     try:

@@ -1,4 +1,4 @@
-"""install-anaconda on real servers, with an installer and a mirror of the tests: from fresh to removed, and each fault."""
+"""install-anaconda with a test installer and a test mirror: from fresh to removed, each fault."""
 
 import os
 import re
@@ -60,7 +60,7 @@ _hosts = {}
 
 @pytest.fixture
 def plain(suite, lab, ground):
-    """A server with a login user and no conda, common to all tests of this file; what a test leaves is taken away."""
+    """A server with a login user and no conda, shared by this file and cleaned for each test."""
     if suite not in _hosts:
         host = _hosts[suite] = lab.up(
             f"conda-{suite}-{os.getpid()}", suite, ground(suite), owner=lab.me()
@@ -70,14 +70,15 @@ def plain(suite, lab, ground):
     yield host
     host.nsenter("systemctl stop 'remote-jupyter-*'; rm -f /run/go", check=False)
     host.nsenter(
-        f"rm -rf {HOME}/..?* {HOME}/.[!.]* {HOME}/* {CACHE} {RECORDS} /etc/conda; cp -a /etc/skel/. {HOME}"
+        f"rm -rf {HOME}/..?* {HOME}/.[!.]* {HOME}/* {CACHE} {RECORDS} /etc/conda;"
+        f" cp -a /etc/skel/. {HOME}"
     )
     host.nsenter(f"chown -R jupyter: {HOME}")
 
 
 @pytest.fixture
 def install(plain, task, mirror):
-    """Run install-anaconda with the small installer, or another file: `install("--dry", data=...)`."""
+    """Run install-anaconda with the small installer or other *data*: `install("--dry")`."""
 
     def run(*words, data=SMALL, **env):
         return task(plain, *words, "install-anaconda", **mirror.add(NAME, data) | env)
@@ -94,7 +95,7 @@ def versions(host):
 
 
 def is_whole(host):
-    """Whether a conda of the user is there and answers for its own place, in the user's own login shell too."""
+    """Return whether a conda of the user answers, in the user's login shell too."""
     info = host.nsenter(f"runuser -u jupyter -- {P}/bin/conda info --json").stdout
     owner = host.nsenter(f"stat -c '%U %a' {P}; find {P} ! -user jupyter").stdout
     return f'"root_prefix": "{P}"' in info and owner == "jupyter 755\n" and not leftovers(host)
@@ -242,7 +243,8 @@ def test_download_waits_for_a_restarted_mirror(plain, install, mirror):
 def test_old_partial_download_is_not_reused(plain, install, mirror):
     digest = mirror.add(NAME, SMALL)["FABRIC_REMOTE_JUPYTER_PYTHON_SHA256"][:12]
     plain.nsenter(
-        f"mkdir {CACHE}; head -c 100000 /dev/urandom >{CACHE}/{digest}-{NAME}.part; touch {CACHE}/old.sh.part"
+        f"mkdir {CACHE}; head -c 100000 /dev/urandom >{CACHE}/{digest}-{NAME}.part;"
+        f" touch {CACHE}/old.sh.part"
     )
     assert install().status == 0
     assert is_whole(plain)
@@ -422,7 +424,8 @@ def test_complete_installation_is_never_removed(plain, install, task):
     assert install().status == 0
     # As an update by the installer (-u) that was killed leaves it.
     plain.nsenter(
-        f"runuser -u jupyter -- sh -ec 'cd {P}; mkdir -p install_tmp envs/mine; touch envs/mine/thesis postconda.tar.bz2'"
+        f"runuser -u jupyter -- sh -ec 'cd {P}; mkdir -p install_tmp envs/mine;"
+        " touch envs/mine/thesis postconda.tar.bz2'"
     )
     with nothing_changes(plain):
         run = install()
@@ -434,7 +437,7 @@ def test_complete_installation_is_never_removed(plain, install, task):
 
     plain.nsenter(
         f"mv {P} {P}.kept; runuser -u jupyter -- cp -a {P}.kept {P}"
-    )  # somebody's own, at the same place
+    )  # another program at the same place
     with nothing_changes(plain):
         run = task(plain, "remove-anaconda", "--yes", **ANACONDA)
     assert is_one_refusal(run, plain, "remove-anaconda", "was not installed by us")
@@ -512,7 +515,8 @@ def test_noexec_is_fine_for_tmp_but_not_for_home(plain, install):
     finally:
         plain.nsenter("umount /tmp")
     plain.nsenter(
-        f"rm -rf {P} {RECORDS}; mkdir -p /mnt/noexec; mount -t tmpfs -o noexec,size=64M lab /mnt/noexec"
+        f"rm -rf {P} {RECORDS}; mkdir -p /mnt/noexec;"
+        " mount -t tmpfs -o noexec,size=64M lab /mnt/noexec"
     )
     try:
         elsewhere = {"FABRIC_REMOTE_JUPYTER_PYTHON_PREFIX": "/mnt/noexec/conda"}
@@ -526,7 +530,8 @@ def test_noexec_is_fine_for_tmp_but_not_for_home(plain, install):
 @on("bookworm")
 def test_other_processors_are_rejected(plain, task, fab, mirror):
     plain.nsenter(
-        "cd /usr/bin; mv uname uname.kept; printf '#!/bin/sh\\necho riscv64\\n' >uname; chmod 755 uname"
+        "cd /usr/bin; mv uname uname.kept;"
+        " printf '#!/bin/sh\\necho riscv64\\n' >uname; chmod 755 uname"
     )
     known = ANACONDA | {"FABRIC_REMOTE_JUPYTER_PYTHON_ACCEPT_TERMS": "yes"}
     try:
@@ -641,7 +646,8 @@ def test_shell_file_stays_owned_by_the_user(plain, install):
     assert plain.nsenter(f"stat -c '%U %G' {HOME}/.bashrc").stdout == "jupyter jupyter\n"
     other = f"{HOME}/other/bin/conda"
     plain.nsenter(
-        f"mkdir -p {HOME}/other/bin; cp {P}/bin/conda {other}; sed -i 's#{P}#{HOME}/other#' {HOME}/.bashrc"
+        f"mkdir -p {HOME}/other/bin; cp {P}/bin/conda {other};"
+        f" sed -i 's#{P}#{HOME}/other#' {HOME}/.bashrc"
     )
     before = plain.nsenter(f"cat {HOME}/.bashrc").stdout
     run = install()
@@ -658,7 +664,7 @@ def test_shell_file_stays_owned_by_the_user(plain, install):
 
 @pytest.fixture(scope="module")
 def whole(lab, ground, mirror):
-    """Servers that full-setup may converge, one a release, with the installer of a real environment for each."""
+    """A server for each release, and a mirror with the installer of a real environment."""
 
     def make(suite):
         host = lab.up(f"whole-{suite}-{os.getpid()}", suite, ground(suite), owner=lab.me())

@@ -1,4 +1,4 @@
-"""Jupyter that speaks TLS itself: set up, certified by a real ACME server, renewed without a restart."""
+"""Jupyter that serves TLS itself, with certificates of a real ACME server, without restarts."""
 
 import http.client
 import json
@@ -40,7 +40,7 @@ class Direct(Site):
         return super().env(**settings) | {"FABRIC_REMOTE_JUPYTER_JUPYTER_ACCESS": "direct"}
 
     def visitor(self, certificate="", port=8888):
-        """Somebody who is logged in."""
+        """Return a visitor who is logged in."""
         return super().visitor(certificate, port=port)
 
     @property
@@ -51,7 +51,7 @@ class Direct(Site):
 
 @pytest.fixture
 def site(suite, tell, lab, acme, task):
-    """A server that direct-setup has converged with a self-signed certificate, common to all tests, and that run."""
+    """A server after direct-setup with a self-signed certificate, shared by tests, and the run."""
 
     def make(suite):
         host = lab.up(
@@ -104,7 +104,8 @@ def test_certificate_is_issued_and_renewed_without_restart(site, task, operator)
     server.acme.name(server.name, server.host.address)
     pid = server.pid
     visitor = server.visitor(server.installed)
-    # A websocket for each question: on Debian 13 one that was open from the start was lost meanwhile, and why is not known yet.
+    # A websocket for each question: on Debian 13 one that was open from the start was lost
+    # meanwhile. Why is not known yet.
     with visitor.started("kernels", "id") as kernel:
         assert visitor.compute_in(kernel, "x = 41; x + 1") == "42"
         issued = task(server.host, "direct-setup", **server.env())
@@ -164,10 +165,11 @@ def test_second_jupyter_cannot_take_the_key(site, task):
 
 
 def renewals(site):
-    """Run what certbot's timer runs, when it is time; return how it ended, and certbot's certificates."""
+    """Run the service of certbot's timer when a renewal is due; return its result and archive."""
     conf = f"{LE}/renewal/remote-jupyter.conf"
     site.host.nsenter(
-        f"cp {conf} /root/conf; sed -i 's/^#* *renew_before_expiry.*/renew_before_expiry = 100 days/' {conf}"
+        f"cp {conf} /root/conf;"
+        f" sed -i 's/^#* *renew_before_expiry.*/renew_before_expiry = 100 days/' {conf}"
     )
     ran = site.host.nsenter(
         "systemctl start certbot.service; systemctl show -P Result certbot.service", check=False

@@ -31,15 +31,15 @@ def public_key(key, **options):
 @on("trixie")
 def test_unreachable_hosts_do_not_stop_the_others(bare, fab, lab):
     network = lab.network.subnet(lab.NETWORK)
-    nobody = Server(f"root@{lab.network.free_address(network, {bare.address})}", bare.key)
+    absent = Server(f"root@{lab.network.free_address(network, {bare.address})}", bare.key)
     closed = Server(f"{bare.string}:2222", bare.key)
     began = time.monotonic()
-    done = fab([bare, nobody, closed], "preflight", check=False)
+    done = fab([bare, absent, closed], "preflight", check=False)
     assert done.returncode == 1
     assert time.monotonic() - began < 20
     lines = {line.split()[0]: line for line in done.stderr.splitlines()}
     assert len(lines) == done.stderr.count("\n") == 2
-    assert f"{nobody.address} port 22" in lines[nobody.address]
+    assert f"{absent.address} port 22" in lines[absent.address]
     assert "port 2222 refuses connections" in lines[f"{bare.address}:2222"]
     assert done.stdout.count(" preflight ") == done.stdout.count("  ok  ") > 5
     assert "3 hosts" in done.stdout
@@ -59,7 +59,8 @@ def test_wrong_key_is_reported(bare, full_setup, tmp_path):
 def test_changed_host_key_stops_before_login(bare, full_setup, operator, tmp_path):
     operator.known_hosts.write_text(f"{bare.address} {public_key(tmp_path / 'other')}\n")
     before = operator.known_hosts.read_bytes()
-    logins = "journalctl -q -o cat _COMM=sshd + _COMM=sshd-session | grep -cE 'Accepted|Failed|userauth|Invalid'"
+    logins = "journalctl -q -o cat _COMM=sshd + _COMM=sshd-session"
+    logins += " | grep -cE 'Accepted|Failed|userauth|Invalid'"
     seen = bare.nsenter(logins, check=False).stdout
     run = full_setup(bare)
     advice = f"ssh-keygen -R '{bare.address}'"
@@ -86,12 +87,13 @@ def test_changed_host_key_stops_before_login(bare, full_setup, operator, tmp_pat
 
 @pytest.fixture
 def person(bare, tmp_path):
-    """Somebody who may log in there, in sudo's group or not: `person("sudo")` is a host string of theirs."""
+    """Create a user who may log in, with these groups: `person("sudo")` is their host string."""
     key = public_key(tmp_path / "key")
 
     def make(groups="users"):
         bare.nsenter(
-            f"useradd -m -G {groups} -s /bin/sh ada; mkdir -p ~ada/.ssh; echo '{key}' >~ada/.ssh/authorized_keys"
+            f"useradd -m -G {groups} -s /bin/sh ada; mkdir -p ~ada/.ssh;"
+            f" echo '{key}' >~ada/.ssh/authorized_keys"
         )
         bare.nsenter("chpasswd", input="ada:right\n")
         return Server(f"ada@{bare.address}", tmp_path / "key")
@@ -140,7 +142,7 @@ OS = "/usr/lib/os-release"
 
 
 @pytest.mark.parametrize(
-    ("suite", "plant", "mend", "says"),
+    ("suite", "plant", "undo", "says"),
     [
         (
             "bookworm",
@@ -159,7 +161,7 @@ OS = "/usr/lib/os-release"
     ],
     indirect=["suite"],
 )
-def test_preflight_fails_before_the_first_change(bare, full_setup, plant, mend, says):
+def test_preflight_fails_before_the_first_change(bare, full_setup, plant, undo, says):
     if isinstance(plant, int):
         bare.nsenter(
             ["systemd-run", "-q", "--unit=squatter", "python3", "-c", LISTEN.format(plant)]
@@ -171,7 +173,7 @@ def test_preflight_fails_before_the_first_change(bare, full_setup, plant, mend, 
         with nothing_changes(bare):
             runs = full_setup(bare, "--dry"), full_setup(bare)
     finally:
-        bare.nsenter(mend)
+        bare.nsenter(undo)
     assert all(is_one_refusal(run, bare, "preflight", says) for run in runs)
     assert "jupyter" not in (bare.root / "etc/passwd").read_text()
     assert full_setup(bare, "--dry").status == 3

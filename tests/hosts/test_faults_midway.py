@@ -1,4 +1,4 @@
-"""What goes wrong in the middle: one clear error, what worked goes on working, and the next run finishes the work."""
+"""Faults during a run: one clear error, what worked keeps working, the next run continues."""
 
 import contextlib
 import http.client
@@ -35,7 +35,7 @@ def head(host):
         return dict(answer.getheaders())
 
 
-# -- somebody else has apt's lock
+# -- another program holds apt's lock
 
 HOLD = """
 import fcntl, sys, time
@@ -215,7 +215,7 @@ def test_what_apache_rejects_is_rolled_back(used, full_setup, plant, resource, c
     broken = "/etc/apache2/conf-enabled/broken.conf"
     used.nsenter(f"{plant}; echo 'Nonsense on' >{broken}")
     try:
-        # a2ensite and a2dissite leave marks of what an admin did, and folders know when something was in them.
+        # a2ensite and a2dissite leave marks of what an admin did, and folders have new times.
         with nothing_changes(
             used,
             but=r"/etc/apache2/(sites-available|(sites|mods)-enabled) d|/var/lib/apache2|/run/",
@@ -241,7 +241,10 @@ def test_what_apache_rejects_is_rolled_back(used, full_setup, plant, resource, c
 
 
 # Folders know when something was in them, as what undoes the change was.
-ARMED = r"(/etc/ssh/sshd_config\.d|/etc/systemd/system(/multi-user\.target\.wants)?|/var/lib/remote-jupyter) d|/run/"
+ARMED = (
+    r"(/etc/ssh/sshd_config\.d|/etc/systemd/system(/multi-user\.target\.wants)?"
+    r"|/var/lib/remote-jupyter) d|/run/"
+)
 SETTINGS = "SshdSettings jupyter"
 
 
@@ -292,10 +295,12 @@ def test_drop_in_that_sshd_does_not_read_is_reported(used, full_setup):
 def test_next_run_repeats_a_failed_reload(used, full_setup):
     folder = "/run/systemd/system/apache2.service.d"
     used.nsenter(
-        f"echo 'Header always set X-Older yes' >>{SITE}; systemctl reload apache2; mkdir -p {folder}"
+        f"echo 'Header always set X-Older yes' >>{SITE}; systemctl reload apache2;"
+        f" mkdir -p {folder}"
     )
     used.nsenter(
-        f"printf '[Service]\\nExecReload=\\nExecReload=/bin/false\\n' >{folder}/fault.conf; systemctl daemon-reload"
+        f"printf '[Service]\\nExecReload=\\nExecReload=/bin/false\\n' >{folder}/fault.conf;"
+        " systemctl daemon-reload"
     )
     try:
         run = full_setup(used)
@@ -329,9 +334,11 @@ def test_pending_handlers_follow_the_current_settings(used, full_setup):
 def gate(used):
     """notebook is to be installed again, and pip waits with that until `gate()`."""
     pip = f"{HOME}/jupyter-env/bin/pip"
-    wait = f'#!/bin/sh\nuntil [ -e /run/go ]; do sleep 0.1; done\nexec {HOME}/jupyter-env/bin/python -m pip "$@"\n'
+    wait = "#!/bin/sh\nuntil [ -e /run/go ]; do sleep 0.1; done\n"
+    wait += f'exec {HOME}/jupyter-env/bin/python -m pip "$@"\n'
     used.nsenter(
-        f"rm -r {HOME}/jupyter-env/lib/python3*/site-packages/notebook-*.dist-info; mv {pip} {pip}.kept"
+        f"rm -r {HOME}/jupyter-env/lib/python3*/site-packages/notebook-*.dist-info;"
+        f" mv {pip} {pip}.kept"
     )
     used.nsenter(f"cat >{pip}; chmod 755 {pip}", input=wait)
     yield lambda: used.nsenter("touch /run/go")
@@ -356,7 +363,7 @@ def test_next_run_resumes_after_a_dead_connection(used, gate, running, full_setu
     try:
         run = first.ended(seconds=90)
     finally:
-        used.mend()
+        used.plug()
     assert time.monotonic() - began < 60
     assert is_one_failure(
         run,

@@ -1,4 +1,4 @@
-"""Odd names and passwords are carried and never executed; passwords and their hashes show nowhere."""
+"""Odd names and passwords are never executed; passwords and their hashes are never shown."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ CERTIFICATE = "/etc/remote-jupyter/tls/cert.pem"
 
 
 def visitor(host):
-    """Somebody who trusts the host's certificate."""
+    """Return a visitor who trusts the certificate of the host."""
     return Visitor(host.address, host.nsenter(["cat", CERTIFICATE]).stdout)
 
 
@@ -74,7 +74,8 @@ for program in /usr/sbin/* /usr/bin/*; do
     [ -e /usr/local/sbin/${program##*/} ] || ln -s /var/tmp/watch /usr/local/sbin/${program##*/}
 done
 """
-NO_MORE = "find /usr/local/sbin -lname /var/tmp/watch -delete; mv /var/tmp/watched /root/; rm /var/tmp/watch"
+UNWATCH = "find /usr/local/sbin -lname /var/tmp/watch -delete;"
+UNWATCH += " mv /var/tmp/watched /root/; rm /var/tmp/watch"
 
 
 @contextlib.contextmanager
@@ -114,7 +115,7 @@ def test_passwords_and_hashes_stay_in_their_own_files(used, task, tmp_path):
                 Server(f"jupyter@{used.address}", used.key), "full-setup", "--verbose", **env
             )
     finally:
-        used.nsenter(NO_MORE)
+        used.nsenter(UNWATCH)
     assert run.status == 0, run.text
     assert run.changed == {"User jupyter", f"PasswordFile {HOME}/.jupyter/password-hash"}
     assert visitor(used).log_in(passwords["JUPYTER_PASSWORD"]) == 302
@@ -137,7 +138,7 @@ def test_passwords_and_hashes_stay_in_their_own_files(used, task, tmp_path):
 
 
 def shows_nowhere(host, words, said, seen):
-    """None of *words* is in what was *said*, in the processes *seen* on both sides, or in the host's journal."""
+    """Check that no word is in the output, in a process of either side or in the journal."""
     assert [word for word in words if word in said] == []
     assert [word for word in words if any(word.encode() in text for text in seen)] == []
     journal = host.nsenter("journalctl -q -o export --all").stdout
@@ -148,7 +149,8 @@ def shows_nowhere(host, words, said, seen):
 def files_with(host, words):
     """The files of the host, of those changed since /root/began, that hold one of *words*."""
     find = "{ find / -xdev -newer /root/began -type f; find /run /tmp -type f; } 2>/dev/null"
-    grep = f"cat >/dev/shm/words; {find} | tr '\\n' '\\0' | xargs -0 grep -lasFf /dev/shm/words | sort -u; rm /dev/shm/words"
+    grep = f"cat >/dev/shm/words; {find} | tr '\\n' '\\0'"
+    grep += " | xargs -0 grep -lasFf /dev/shm/words | sort -u; rm /dev/shm/words"
     return set(host.nsenter(grep, input="\n".join(words) + "\n").stdout.split()) - {
         "/dev/shm/words"
     }
@@ -187,17 +189,17 @@ def test_no_task_shows_a_password(used, fab, tmp_path):
 
     words, ends = [], []
     right, wrong = marked("right"), marked("wrong")
-    nobody = Server(f"jupyter@{used.address}")
+    keyless = Server(f"jupyter@{used.address}")
     used.nsenter("touch /root/began; sleep 0.1")
     with all_processes() as seen:
         ends += [fab(used, "--dry", task, "--verbose", env=right, check=False) for task in PLANNED]
         ends.append(fab(used, *DONE, env=right, check=False))
         ends += [
-            fab(Server(nobody.string, used.key), *task, env=wrong, check=False)
+            fab(Server(keyless.string, used.key), *task, env=wrong, check=False)
             for task in FAILING
             if "copy" not in task[0]
         ]
-        ends += [fab(nobody, *task, env=wrong, check=False) for task in FAILING]
+        ends += [fab(keyless, *task, env=wrong, check=False) for task in FAILING]
     assert ends[len(PLANNED)].returncode == 0, ends[len(PLANNED)].stdout + ends[len(PLANNED)].stderr
     assert [end.args for end in ends[len(PLANNED) + 1 :] if end.returncode not in (1, 2)] == []
     said = "".join(end.stdout + end.stderr for end in ends)

@@ -1,4 +1,4 @@
-"""The main job on real servers: full-setup makes them Jupyter servers, keeps them so, and verify proves it."""
+"""full-setup turns real servers into Jupyter servers and keeps them so; verify proves it."""
 
 import dataclasses
 import json
@@ -26,13 +26,13 @@ DROP_IN = "/etc/ssh/sshd_config.d/00-remote-jupyter.conf"
 
 
 def visit(server):
-    """Meet a server as somebody who trusts its certificate."""
+    """Return a visitor who trusts the certificate of the server."""
     return Visitor(server.address, server.ssh(f"cat {CERTIFICATE}").stdout)
 
 
 @pytest.fixture
 def visitor(server):
-    """Somebody with a client of HTTP and websockets."""
+    """A visitor with a client of HTTP and websockets."""
     return visit(server)
 
 
@@ -300,12 +300,12 @@ def test_cookies_are_secure(visitor):
     assert all("Secure" in cookie for cookie in cookies)
 
 
-# -- break one thing, and exactly that is mended
+# -- break one thing, and exactly that is repaired
 
 
 @dataclasses.dataclass(frozen=True)
 class Breakage:
-    """A thing that breaks: how, what is changed then, shell text that holds while it is whole, what is left to undo."""
+    """What breaks, how, what full-setup changes then, a test that it is whole, and what to undo."""
 
     what: str
     how: str
@@ -317,7 +317,8 @@ class Breakage:
 def self_signed(days, names, reload="systemctl reload apache2"):
     """Shell text that puts another certificate, with its key, in place of ours."""
     return f"""
-        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days {days} -subj /CN=test \
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+            -days {days} -subj /CN=test \
             -addext "subjectAltName={names}" -keyout {KEY} -out {CERTIFICATE} 2>&1
         {reload}
     """
@@ -352,7 +353,8 @@ BREAKAGES = [
         "a module disabled",
         "a2dismod -q headers; systemctl reload apache2 || :",
         {"ApacheModule headers", "reload apache2"},
-        "apache2ctl -M | grep headers_module && curl -kIs https://127.0.0.1/ | grep -i strict-transport",
+        "apache2ctl -M | grep headers_module"
+        " && curl -kIs https://127.0.0.1/ | grep -i strict-transport",
     ),
     Breakage(
         "the site disabled",
@@ -418,7 +420,8 @@ BREAKAGES = [
     ),
     Breakage(
         "password logins switched on",
-        f"sed -i 's/^PasswordAuthentication no/PasswordAuthentication yes/' {DROP_IN}; systemctl reload ssh",
+        f"sed -i 's/^PasswordAuthentication no/PasswordAuthentication yes/' {DROP_IN};"
+        " systemctl reload ssh",
         {f"File {DROP_IN}", "SshdSettings jupyter", "reload ssh"},
         "sshd -T | grep 'passwordauthentication no'",
     ),
@@ -485,7 +488,8 @@ FAULTS = {
     "apache stopped": ("systemctl stop apache2", "install-apache"),
     "a certificate not taken up": (self_signed(365, OWN, reload=":"), None),
     "another certificate in the site": (
-        f"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=x -keyout /srv/key.pem -out /srv/cert.pem 2>&1\n"
+        "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=x"
+        " -keyout /srv/key.pem -out /srv/cert.pem 2>&1\n"
         f"sed -i 's#/etc/remote-jupyter/tls#/srv#' {SITE}; systemctl reload apache2",
         "configure-apache",
     ),
@@ -513,13 +517,14 @@ def test_verify_names_the_task_that_fixes_it(server, verify, fab, full_setup, fa
 
 @pytest.fixture
 def person(server, lab):
-    """Make users who may log in, as `fab -H` takes them; the test's end undoes it: `person("ada", "ALL=(ALL) ALL")`."""
+    """Create users who may log in, for this test only: `person("ada", "ALL=(ALL) ALL")`."""
     made = []
 
     def make(name, sudoers=None):
         if name not in ("root", "jupyter"):
             made.append(f"userdel -rf {name}")
-            made_up = f"useradd -m {name} && chpasswd && cp -r ~/.ssh ~{name} && chown -R {name}: ~{name}/.ssh"
+            made_up = f"useradd -m {name} && chpasswd"
+            made_up += f" && cp -r ~/.ssh ~{name} && chown -R {name}: ~{name}/.ssh"
             server.ssh(made_up, input=f"{name}:{USER_PASSWORD}\n")
         if sudoers:
             made.append("rm /etc/sudoers.d/test")

@@ -150,7 +150,7 @@ def test_cut_host_answers_again_when_plugged_in(new_host):
     host.cut()
     with pytest.raises(OSError):
         socket.create_connection((host.address, 22), timeout=1)
-    host.mend()
+    host.plug()
     assert host.ssh("echo back").stdout == "back\n"
 
 

@@ -1,4 +1,4 @@
-"""Nobody is locked out: what changes SSH, sudo or the firewall is undone by the server unless a new login proved it."""
+"""Changes of SSH, sudo or the firewall are rolled back unless a new login was verified."""
 
 import re
 import signal
@@ -19,7 +19,8 @@ from .fixtures.operator import BIN, REPOSITORY
 def test_chain_survives_closing_the_login_of_root(new_host, suite, prepared, fab):
     host = new_host(suite, prepared)
     # As on a cloud's image, whose own drop-in would let passwords in.
-    cloud = "echo PasswordAuthentication yes >/etc/ssh/sshd_config.d/50-cloud-init.conf; systemctl reload ssh"
+    drop_in = "/etc/ssh/sshd_config.d/50-cloud-init.conf"
+    cloud = f"echo PasswordAuthentication yes >{drop_in}; systemctl reload ssh"
     host.nsenter(cloud)
     tasks = ["create-user", "harden-ssh", "firewall", "install-apache"]
     done = fab(host, *tasks, env=CLOSED | {"USER_PASSWORD": USER_PASSWORD})
@@ -105,42 +106,44 @@ def test_unread_sshd_drop_in_is_found_before_reload(door, fab):
 
 TEAM = """
 from fabric import task
-from remote_jupyter.tasks.firewall import BACK, FILES, NOTE
-from remote_jupyter.kit.rollback import Guard, Login
 from remote_jupyter.kit.resources import File
+from remote_jupyter.kit.rollback import Rollback, VerifyLogin
 from remote_jupyter.resources import UfwEnabled, UfwRule
-from remote_jupyter.resources.sshd import BACK as SSHD_BACK
-from remote_jupyter.resources.sshd import RELOAD
+from remote_jupyter.resources.sshd import BACK, RELOAD
 from remote_jupyter.settings import setup
+from remote_jupyter.tasks.firewall import FILES, RESTORE_STATE, SAVE_STATE
 
-UFW = Guard("firewall", FILES, BACK, 20, NOTE)
+FIREWALL = Rollback("firewall", FILES, RESTORE_STATE, 20, SAVE_STATE)
+LOCKED_OUT = "%sudo ALL=(ALL) !ALL\\n"
+SUDO = {"mode": "0440", "check": "visudo -cf {}"}
 
 @setup()
 def without_ssh(c, s):
-    yield UfwRule(80, guard=UFW)
-    yield UfwEnabled(guard=UFW)
+    yield UfwRule(80, rollback=FIREWALL)
+    yield UfwEnabled(rollback=FIREWALL)
 
 @setup()
 def sshd_with_nonsense(c, s):
     path = "/etc/ssh/sshd_config.d/01-team.conf"
-    yield File(path, "Nonsense yes\\n", check="sshd -t", notify=RELOAD, guard=Guard("sshd", (path,), SSHD_BACK))
+    rollback = Rollback("sshd", (path,), BACK)
+    yield File(path, "Nonsense yes\\n", check="sshd -t", notify=RELOAD, rollback=rollback)
 
 @setup()
 def sudo_by_two_files(c, s):
     for path in ("/etc/sudoers.d/aa", "/etc/sudoers.d/zz"):
-        yield File(path, "%sudo ALL=(ALL) !ALL\\n", mode="0440", guard=Guard("sudo", (path,)))
-    yield Login("jupyter")
+        yield File(path, LOCKED_OUT, mode="0440", rollback=Rollback("sudo", (path,)))
+    yield VerifyLogin("jupyter")
 
 @setup()
 def sudo_with_a_syntax_error(c, s):
     path = "/etc/sudoers.d/team"
-    yield File(path, "jupyter ALL=(ALL NOPASSWD\\n", mode="0440", check="visudo -cf {}", guard=Guard("sudo", (path,)))
+    yield File(path, "jupyter ALL=(ALL NOPASSWD\\n", **SUDO, rollback=Rollback("sudo", (path,)))
 
 @setup()
-def sudo_for_nobody(c, s):
+def sudo_without_users(c, s):
     path = "/etc/sudoers.d/team"
-    yield File(path, "%sudo ALL=(ALL) !ALL\\n", mode="0440", check="visudo -cf {}", guard=Guard("sudo", (path,)))
-    yield Login("jupyter")
+    yield File(path, LOCKED_OUT, **SUDO, rollback=Rollback("sudo", (path,)))
+    yield VerifyLogin("jupyter")
 """
 
 
@@ -198,7 +201,7 @@ def test_invalid_sudoers_file_is_not_installed(door, team):
 
 def test_sudoers_file_without_a_way_to_root_rolls_back(door, team):
     before = state(door)
-    done = team(as_user(door), "-i", door.key, "sudo-for-nobody", SUDO_PASSWORD=USER_PASSWORD)
+    done = team(as_user(door), "-i", door.key, "sudo-without-users", SUDO_PASSWORD=USER_PASSWORD)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "put back     sudo" in done.stdout, done.stdout + done.stderr
     assert state(door) == before
@@ -230,7 +233,8 @@ def rules(host):
 
 
 def test_rollback_restores_other_firewall_rules(door, operator):
-    mine = "iptables -A INPUT -m state --state ESTABLISHED -j ACCEPT; iptables -A INPUT -p tcp --dport 22 -j ACCEPT"
+    mine = "iptables -A INPUT -m state --state ESTABLISHED -j ACCEPT;"
+    mine += " iptables -A INPUT -p tcp --dport 22 -j ACCEPT"
     door.nsenter(f"{mine}; iptables -P INPUT DROP")
     try:
         before, kept = state(door), rules(door)
@@ -274,7 +278,7 @@ def test_rollback_waits_for_a_slow_step(door, fab):
     wrapper = '#!/bin/sh\ncase $* in *enable) sleep 12;; esac\nexec /usr/sbin/ufw "$@"\n'
     door.nsenter("cat >/usr/local/sbin/ufw; chmod 755 /usr/local/sbin/ufw", input=wrapper)
     try:
-        env = {"USER_PASSWORD": USER_PASSWORD} | setting(ssh__undo_after=10)
+        env = {"USER_PASSWORD": USER_PASSWORD} | setting(ssh__rollback_timeout=10)
         done = fab(door, "firewall", env=env, check=False)
         wait(lambda: is_calm(door), 30)
     finally:
@@ -325,7 +329,7 @@ class Cut:
     def __init__(self, host, operator, seconds, *tasks):
         self.host, self.seconds = host, seconds
         env = operator.env(
-            USER_PASSWORD=USER_PASSWORD, **CLOSED, **setting(ssh__undo_after=seconds)
+            USER_PASSWORD=USER_PASSWORD, **CLOSED, **setting(ssh__rollback_timeout=seconds)
         )
         argv = [
             BIN / "fab",
@@ -340,7 +344,7 @@ class Cut:
         )
 
     def after(self, delay):
-        """End it *delay* seconds after the first change was armed; return whether it was still armed then."""
+        """Kill it *delay* seconds after a rollback was armed; return whether it still was."""
         armed = self.host.root / UNDO
         wait(lambda: list(armed.glob("*/complete")), 60)
         time.sleep(delay)
@@ -350,7 +354,7 @@ class Cut:
 
 
 def test_killed_operator_rolls_back_in_time(prepare, new_host, operator):
-    # Two hosts of each release side by side, five moments on each, one after another: it is the timer that takes long.
+    # Two hosts of each release side by side, five moments on each: the timer is what takes long.
     hosts = [
         (new_host(suite, prepare(suite)), task)
         for suite in SUITES
@@ -368,7 +372,8 @@ def test_killed_operator_rolls_back_in_time(prepare, new_host, operator):
                 ):  # it was quicker, and all was proved: undo it, and end the next one earlier
                     delay /= 2
                     host.nsenter(
-                        f"rm -f {DROP_IN}; systemctl reload ssh; ufw --force reset; rm -f /etc/ufw/*rules.*_*"
+                        f"rm -f {DROP_IN}; systemctl reload ssh; ufw --force reset;"
+                        " rm -f /etc/ufw/*rules.*_*"
                     )
                     before = state(host)
             wait(lambda: gets_in(host) and is_calm(host), 10 + 5, host)
@@ -385,7 +390,7 @@ def test_killed_operator_rolls_back_in_time(prepare, new_host, operator):
 def test_next_run_rolls_back_a_killed_one_first(new_host, suite, prepared, operator, fab):
     host = new_host(suite, prepared)
     assert Cut(host, operator, 3600).after(0.05)
-    env = CLOSED | {"USER_PASSWORD": USER_PASSWORD} | setting(ssh__undo_after=3600)
+    env = CLOSED | {"USER_PASSWORD": USER_PASSWORD} | setting(ssh__rollback_timeout=3600)
     env |= {"SUDO_PASSWORD": USER_PASSWORD}  # whether root still gets in depends on the moment
     foretold = fab(
         as_user(host), "-i", host.key, "--dry", "harden-ssh", env=env, check=False
@@ -407,7 +412,7 @@ def test_cut_cable_and_reboot_do_not_lock_out(new_host, suite, prepared, operato
     host.cut()
     time.sleep(1)
     run.process.kill()
-    host.mend()
+    host.plug()
     assert (host.root / UNDO).exists()
     host.reboot()
     assert gets_in(host)

@@ -84,13 +84,15 @@ def test_missing_rsync_is_installed(hidden, fab, folder):
 
 
 def test_system_update_asks_nothing_and_can_reboot(hidden, fab, tunnel):
-    # An older package, a held one, one that nobody needs, and what the tutorial warns of.
+    # An older package, a held one, an unneeded one, and what the tutorial warns of.
     hidden.ssh("""
         set -e; export DEBIAN_FRONTEND=noninteractive
         mkdir -p /tmp/p/DEBIAN
-        printf '%s\\n' 'Package: tree' 'Version: 0.1' 'Architecture: all' 'Maintainer: x' 'Description: x' >/tmp/p/DEBIAN/control
+        printf '%s\\n' 'Package: tree' 'Version: 0.1' 'Architecture: all' 'Maintainer: x' \\
+            'Description: x' >/tmp/p/DEBIAN/control
         dpkg-deb -b /tmp/p /tmp/tree.deb; dpkg -i /tmp/tree.deb
-        sed -i 's/: tree/: figlet/' /tmp/p/DEBIAN/control; dpkg-deb -b /tmp/p /tmp/figlet.deb; dpkg -i /tmp/figlet.deb
+        sed -i 's/: tree/: figlet/' /tmp/p/DEBIAN/control
+        dpkg-deb -b /tmp/p /tmp/figlet.deb; dpkg -i /tmp/figlet.deb
         apt-mark hold figlet; apt-get install -qy libjansson4; apt-mark auto libjansson4
         touch /etc/apt/apt.conf.d/50unattended-upgrades.ucf-old
     """)

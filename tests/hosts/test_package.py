@@ -1,4 +1,4 @@
-"""The distribution as a team meets it: in fresh environments, beside a fabfile and a configuration of the team's own."""
+"""The wheel in fresh environments, beside a team's own fabfile and configuration."""
 
 import os
 import re

@@ -19,7 +19,7 @@ def converged(new_host, tell):
 
 @pytest.fixture
 def person(operator, converged):
-    """Run a command of the README in a folder, as a person with an SSH key and a file of settings."""
+    """Run a command of the README as a person with an SSH key and a settings file."""
     (operator.home / ".ssh/id_ed25519").write_text(converged.key.read_text())
     (operator.home / ".ssh/id_ed25519").chmod(0o600)
     public = subprocess.run(

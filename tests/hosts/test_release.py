@@ -11,14 +11,15 @@ TUNNEL = {"jupyter.access": "tunnel"}
 def test_jupyter_works_after_upgrade_from_debian_12_to_13(tunnelled, new_host, run, tunnel):
     host = new_host("bookworm", lower=tunnelled("bookworm"))
     host.ssh(
-        "touch /etc/apt/apt.conf.d/50unattended-upgrades.ucf-old; echo kept >/home/jupyter/notebooks/kept.ipynb"
+        "touch /etc/apt/apt.conf.d/50unattended-upgrades.ucf-old;"
+        " echo kept >/home/jupyter/notebooks/kept.ipynb"
     )
     refused = run(host, "release-upgrade", check=False, settings=TUNNEL)
     assert refused.status == 2
     assert "say --yes" in refused.err
     other = "/etc/apt/sources.list.d/other.list"
     host.ssh(f"apt-mark hold curl; echo 'deb http://other.example/ stable main' >{other}")
-    for why, mend in (
+    for why, fix in (
         ("held: curl", "apt-mark unhold curl"),
         ("stable http://other.example/", f"rm {other}"),
     ):
@@ -26,7 +27,7 @@ def test_jupyter_works_after_upgrade_from_debian_12_to_13(tunnelled, new_host, r
         assert refused.status == 1
         assert refused.changed == set()
         assert why in refused.text
-        host.ssh(mend)
+        host.ssh(fix)
     foretold = run(host, "release-upgrade", "--dry", check=False, settings=TUNNEL)
     assert foretold.status == 3
     assert foretold.having("would change") == {"ReleaseUpgraded"}

@@ -1,4 +1,4 @@
-"""Jupyter's service on real servers: how it is protected, what runs it, how it is handled, and its password changed."""
+"""The service of Jupyter: its sandbox, what runs it, how it is handled, and its password."""
 
 import json
 import re
@@ -16,8 +16,9 @@ TUNNEL = {"jupyter.access": "tunnel"}
 AT_WORK = """
 import subprocess, sys
 run = lambda *words: subprocess.run(words, capture_output=True, text=True)
-done = [run(sys.executable, "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", "six").returncode]
-done += [run("ps", "-e").returncode, run("sudo", "-n", "true").returncode != 0, run("touch", "/etc/x").returncode != 0]
+pip = [sys.executable, "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", "six"]
+done = [run(*pip).returncode, run("ps", "-e").returncode]
+done += [run("sudo", "-n", "true").returncode != 0, run("touch", "/etc/x").returncode != 0]
 done
 """
 
@@ -38,7 +39,8 @@ def test_kernels_terminals_and_pip_work_in_the_sandbox(hidden, tunnel):
 
 def test_sudo_devices_and_memory_limit(hidden, tunnel, run):
     hidden.ssh("echo 'jupyter ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/test")
-    look = "import os, subprocess; (os.path.exists('/dev/net/tun'), subprocess.run(['sudo', '-n', 'true']).returncode == 0)"
+    look = "import os, subprocess; (os.path.exists('/dev/net/tun'),"
+    look += " subprocess.run(['sudo', '-n', 'true']).returncode == 0)"
     with tunnel(hidden, "--no-browser") as opened:
         visitor = opened.visitor()
 
@@ -68,7 +70,7 @@ def test_jupyter_runs_in_tmux(hidden, tunnel, run, fab):
     first = run(hidden, "configure-jupyter", settings=in_tmux)
     assert {f"File {UNIT}", f"File {SESSION}", "restart jupyter"} < first.changed
     assert run(hidden, "configure-jupyter", settings=in_tmux).is_calm
-    # What somebody sees who logs in by SSH and attaches, as jupyter.
+    # What jupyter sees after an SSH login and `tmux attach`.
     attach = [*hidden.ssh_argv("timeout 3 tmux attach -t jupyter", user="jupyter")]
     attach[1:1] = ["-tt"]
     shown = subprocess.run(
@@ -187,11 +189,11 @@ def test_new_password_applies_at_once_and_kernels_continue(hidden, tunnel, run, 
         assert visitor.compute_in(kernel, "x = 42; x") == "42"
         changed = run(hidden, "set-password", JUPYTER_PASSWORD="another one")
         assert changed.changed == {"PasswordFile /home/jupyter/.jupyter/password-hash"}
-        assert other.ask("GET", "/api/contents").status == 403  # who was logged in is so no more
+        assert other.ask("GET", "/api/contents").status == 403  # the old login has ended
         assert visitor.log_in(PASSWORD) == 401
         assert visitor.log_in("another one") == 302
         assert visitor.compute_in(kernel, "x") == "42"
-        hidden.ssh(": >/home/jupyter/.jupyter/password-hash")  # an empty one lets in nobody
+        hidden.ssh(": >/home/jupyter/.jupyter/password-hash")  # an empty one allows no login
         assert opened.visitor().ask("GET", "/api/contents").status == 403
         assert opened.visitor().log_in("") == 401
         assert visitor.log_in("another one") == 302

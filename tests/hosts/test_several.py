@@ -1,4 +1,4 @@
-"""Several Jupyters on one server, each interface in a browser, and Jupyter below a site of somebody else's."""
+"""Several Jupyters on one server, each interface in a browser, and Jupyter below another site."""
 
 import json
 import re
@@ -77,8 +77,8 @@ def test_two_users_share_one_apache(hidden, run):
         "Apache also serves jupyter-ada; give all Jupyters of this server the same" in leaves.text
     )
     hidden.ssh("systemctl stop jupyter-ada")
-    mended = run(hidden, "configure-jupyter", settings=ADA, JUPYTER_PASSWORD="ada's own")
-    assert mended.changed == {"Service jupyter-ada"}
+    restarted = run(hidden, "configure-jupyter", settings=ADA, JUPYTER_PASSWORD="ada's own")
+    assert restarted.changed == {"Service jupyter-ada"}
 
 
 @pytest.mark.skipif(bool(browser.MISSING), reason=f"not installed: {', '.join(browser.MISSING)}")
@@ -126,11 +126,14 @@ THEIRS = """<VirtualHost *:443>
 </VirtualHost>
 """
 MAKE = """
-    apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends apache2 openssl
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q; apt-get install -qy --no-install-recommends apache2 openssl
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 -subj /CN=x \
-        -addext "subjectAltName=IP:$(hostname -I | cut -d' ' -f1)" -keyout /srv/key.pem -out /srv/cert.pem
+        -addext "subjectAltName=IP:$(hostname -I | cut -d' ' -f1)" \
+        -keyout /srv/key.pem -out /srv/cert.pem
     mkdir /srv/www; echo theirs >/srv/www/index.html
-    cat >/etc/apache2/sites-available/theirs.conf; chmod 0640 /etc/apache2/sites-available/theirs.conf
+    cat >/etc/apache2/sites-available/theirs.conf
+    chmod 0640 /etc/apache2/sites-available/theirs.conf
     a2enmod -q ssl; a2ensite -q theirs; systemctl restart apache2
 """
 
@@ -140,7 +143,7 @@ def test_jupyter_below_another_site(hidden, run, fab):
     hidden.ssh(f"set -e\n{MAKE}", input=text)
     theirs = "/etc/apache2/sites-available/theirs.conf"
     for name, why in (
-        ("nobody", "there is no enabled site nobody"),
+        ("absent", "there is no enabled site absent"),
         ("000-default", "has no virtual host with SSLEngine on"),
     ):
         refused = run(hidden, "full-setup", check=False, settings={"apache.site": name})
@@ -165,7 +168,7 @@ def test_jupyter_below_another_site(hidden, run, fab):
     assert run(hidden, "full-setup", settings=mounted).is_calm
     env = {"JUPYTER_PASSWORD": PASSWORD, "FABRIC_REMOTE_JUPYTER_APACHE_SITE": "theirs"}
     verified = fab(hidden, "verify", env=env, check=False)
-    # Their plain HTTP leads nobody to https, and is theirs.
+    # Their site does not redirect plain HTTP to HTTPS, and that is theirs to decide.
     assert verified.returncode == 0, verified.stdout
     assert "redirect" not in verified.stdout, verified.stdout
     hidden.ssh(f"sed -i '/remote-jupyter/d' {theirs}; systemctl reload apache2")

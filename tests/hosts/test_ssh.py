@@ -1,4 +1,4 @@
-"""SSH as the operator meets it: hardened, socket-activated, by the user's ssh_config, with every kind of key."""
+"""SSH: hardened, socket-activated, by the operator's ssh_config, with every kind of key."""
 
 import contextlib
 import os
@@ -70,7 +70,8 @@ def test_known_ecdsa_key_is_followed_by_the_new_one(door, fab, operator):
 
 def test_ssh_forwards_only_to_jupyter(hard):
     hard.nsenter(
-        "python3 -m http.server -b 127.0.0.1 8888 >/dev/null 2>&1 & echo $! >/run/jupyter-like; sleep 0.5"
+        "python3 -m http.server -b 127.0.0.1 8888 >/dev/null 2>&1 &"
+        " echo $! >/run/jupyter-like; sleep 0.5"
     )
 
     def ask(port):
@@ -90,7 +91,8 @@ def test_ssh_forwards_only_to_jupyter(hard):
 
 def test_match_block_that_allows_passwords_is_found(hard, fab):
     hard.nsenter(
-        "printf 'Match User jupyter\\nPasswordAuthentication yes\\n' >>/etc/ssh/sshd_config; systemctl reload ssh"
+        "printf 'Match User jupyter\\nPasswordAuthentication yes\\n' >>/etc/ssh/sshd_config;"
+        " systemctl reload ssh"
     )
     try:
         done = fab(hard, "harden-ssh", check=False)
@@ -218,14 +220,16 @@ def config(operator):
 
 
 def test_ssh_config_of_the_operator_is_used(door, hard, config, operator, fab, lab):
-    # `hard` lets nobody be forwarded, so `door` is the way to it.
+    # `hard` allows no forwarding, so `door` is the way to it.
     door.nsenter(
         "printf 'Port 22\\nPort 2222\\n' >/etc/ssh/sshd_config.d/70-port.conf; systemctl reload ssh"
     )
     try:
         config(
-            f"Host far\n  HostName {hard.address}\n  User root\n  IdentityFile {hard.key}\n  ProxyJump near\n"
-            f"Host near\n  HostName {door.address}\n  User jupyter\n  Port 2222\n  IdentityFile {door.key}\n"
+            f"Host far\n  HostName {hard.address}\n  User root\n"
+            f"  IdentityFile {hard.key}\n  ProxyJump near\n"
+            f"Host near\n  HostName {door.address}\n  User jupyter\n"
+            f"  Port 2222\n  IdentityFile {door.key}\n"
         )
         far = type("Named", (), {"string": "far", "key": None})
         done = fab(far, "harden-ssh")
@@ -235,7 +239,8 @@ def test_ssh_config_of_the_operator_is_used(door, hard, config, operator, fab, l
         assert "changed=3" in changed.stdout, changed.stdout
         fab(hard, "harden-ssh")
         log = door.nsenter(
-            "journalctl -t sshd -t sshd-session --no-pager | grep -c 'Accepted publickey for jupyter'"
+            "journalctl -t sshd -t sshd-session --no-pager"
+            " | grep -c 'Accepted publickey for jupyter'"
         )
         assert int(log.stdout) >= 2
     finally:
@@ -306,7 +311,7 @@ def agent(folder, key):
 
 
 def typed(words, operator, *answers):
-    """Run fab on a terminal and answer each prompt, given by a part of it; its status and what the terminal showed."""
+    """Run fab on a terminal, answer each prompt, and return its status and what it printed."""
     child, terminal = pty.fork()
     if not child:
         os.chdir(REPOSITORY)
@@ -374,7 +379,7 @@ def test_new_key_is_copied_over_a_password_login(door, fab, operator, tmp_path):
 
 CERTIFICATES = {
     "right": ("-h -n {address}", "authority", True),
-    "for nobody in particular": ("-h", "authority", None),
+    "without a principal": ("-h", "authority", None),
     "for another host": ("-h -n example.org", "authority", False),
     "expired": ("-h -n {address} -V 20200101:20210101", "authority", False),
     "of a user": ("-n {address}", "authority", False),
@@ -399,7 +404,8 @@ def test_certified_host_is_known_as_in_openssh(door, fab, operator, tmp_path):
                 ["ssh-keygen", "-q", "-s", tmp_path / signer, "-I", "x", *words, public], check=True
             )
             certificate = (tmp_path / "host-cert.pub").read_text()
-            conf = "echo HostCertificate /etc/ssh/host-cert.pub >/etc/ssh/sshd_config.d/70-cert.conf; systemctl reload ssh"
+            drop_in = "/etc/ssh/sshd_config.d/70-cert.conf"
+            conf = f"echo HostCertificate /etc/ssh/host-cert.pub >{drop_in}; systemctl reload ssh"
             door.nsenter(f"cat >/etc/ssh/host-cert.pub; {conf}; sleep 0.3", input=certificate)
             lines = [f"@cert-authority {door.address} {authority}"]
             lines += [f"@revoked * {authority}"] if "revoked" in case else []

@@ -1,4 +1,4 @@
-"""What the site's TLS allows, how testssl.sh grades it, and certificates that the operator brings."""
+"""What TLS of the site allows, its grade by testssl.sh, and certificates of the operator."""
 
 import contextlib
 import datetime
@@ -67,7 +67,7 @@ def site(sites, suite, task):
 
 
 def bring(folder, name, days=90, key=None):
-    """Write a certificate for a name, and its key; return the settings that name them, and the certificate."""
+    """Write a certificate and its key; return the settings that name them, and the certificate."""
     own = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.timezone.utc)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "brought")])
@@ -126,7 +126,7 @@ def test_own_certificate_is_checked_before_use(site, fab, task, tmp_path):
 
 
 def agreed(site, name, version, ciphers="ECDHE-ECDSA-AES128-GCM-SHA256"):
-    """The version and the cipher of TLS that somebody gets who knows no others; None where there is no way."""
+    """Return the version and cipher that a client limited to these gets, or None."""
     context = ssl._create_unverified_context()
     context.minimum_version = context.maximum_version = version
     context.set_ciphers(ciphers)
@@ -141,10 +141,11 @@ def agreed(site, name, version, ciphers="ECDHE-ECDSA-AES128-GCM-SHA256"):
 
 def test_modern_profile_is_tls_1_3_for_this_site_only(site, task):
     old, new = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
-    # The first of all sites, which decides where a client names none; with a cipher that no profile of ours allows.
+    # The first site is the default for clients that name none. No profile of ours has this cipher.
     path, cbc = "/etc/apache2/sites-available/000-theirs.conf", "ECDHE-ECDSA-AES128-SHA"
     site.host.nsenter(
-        f"cp {CERTIFICATE} {KEY} /srv; cat >{path}; a2ensite -q 000-theirs; systemctl reload apache2",
+        f"cp {CERTIFICATE} {KEY} /srv; cat >{path};"
+        " a2ensite -q 000-theirs; systemctl reload apache2",
         input=THEIRS,
     )
     asked = [
@@ -180,13 +181,15 @@ def test_modern_profile_is_tls_1_3_for_this_site_only(site, task):
 # -- the grade
 
 # All that the grade is made of; what is left out only plays browsers.
-SCAN = "testssl --quiet --color 0 --warnings off --add-ca /root/roots.pem --jsonfile /root/{}.json -p -s -f -P -S -h -U {}"
+SCAN = "testssl --quiet --color 0 --warnings off --add-ca /root/roots.pem"
+SCAN += " --jsonfile /root/{}.json -p -s -f -P -S -h -U {}"
 
 
 def test_testssl_gives_the_best_grade(sites, task):
     scanner = sites["trixie"].host  # Debian 12's testssl.sh gives no grades
     scanner.nsenter(
-        "apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends testssl.sh"
+        "apt-get update -q; export DEBIAN_FRONTEND=noninteractive;"
+        " apt-get install -qy --no-install-recommends testssl.sh"
     )
     scanner.nsenter("cat >/root/roots.pem", input=sites["trixie"].acme.production.roots)
 

@@ -1,4 +1,4 @@
-"""The tunnel: a visitor on this machine reaches Jupyter over SSH and by nothing else, through whatever happens to the line."""
+"""The tunnel: a visitor reaches Jupyter over SSH only, whatever happens to the connection."""
 
 import contextlib
 import re
@@ -126,7 +126,7 @@ def test_cut_line_and_missing_jupyter_are_reported(hidden, tunnel):
         try:
             opened.says("the connection is lost (the server no longer answers)", 40)
         finally:
-            hidden.mend()
+            hidden.plug()
         assert eventually(lambda: opened.text.count("to Jupyter on the server") == 2, 40), (
             opened.text
         )
@@ -161,7 +161,8 @@ def test_tunnel_supports_every_login_of_fab(
     )
     drop_in = "/etc/ssh/sshd_config.d/00-a.conf"
     hidden.ssh(
-        f"printf 'PermitRootLogin yes\\nPasswordAuthentication yes\\n' >{drop_in}; systemctl reload ssh"
+        f"printf 'PermitRootLogin yes\\nPasswordAuthentication yes\\n' >{drop_in};"
+        " systemctl reload ssh"
     )
     jump.ssh(f"echo 'PermitOpen {hidden.address}:22' >{drop_in}; systemctl reload ssh")
     config = tmp_path / "config"
@@ -196,14 +197,14 @@ def test_tunnel_supports_every_login_of_fab(
 
 
 def test_invalid_requests_fail_before_connecting(fab):
-    nobody = lab.Host("nobody", "bookworm", "192.0.2.1", lab.base.folder(), ())
-    done = fab(nobody, "tunnel", "--port=99999", check=False, timeout=20)
+    absent = lab.Host("absent", "bookworm", "192.0.2.1", lab.base.folder(), ())
+    done = fab(absent, "tunnel", "--port=99999", check=False, timeout=20)
     assert (done.returncode, done.stderr) == (
         2,
         "--port 99999: a whole number from 1 to 65535 is expected\n",
     )
     done = fab(
-        [nobody, nobody.__class__("other", "bookworm", "192.0.2.2", lab.base.folder(), ())],
+        [absent, absent.__class__("other", "bookworm", "192.0.2.2", lab.base.folder(), ())],
         "tunnel",
         check=False,
     )

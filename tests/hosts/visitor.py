@@ -1,4 +1,4 @@
-"""A visitor of Jupyter with a client of its own: http.client and websocket-client, and nothing of what is tested."""
+"""A visitor of Jupyter by http.client and websocket-client, with no code of what is tested."""
 
 import contextlib
 import http.client
@@ -39,7 +39,7 @@ class Line(http.client.HTTPSConnection):
 
 
 class Visitor:
-    """Somebody who keeps cookies, and trusts one certificate or one authority; without one, they speak plain HTTP.
+    """A client with cookies that trusts one certificate or authority; without one, plain HTTP.
 
     The latter is as through a tunnel, where *address* is an address and a port.
     """
@@ -117,7 +117,7 @@ class Visitor:
 
     @contextlib.contextmanager
     def kernel(self):
-        """Have a kernel started; what is handed out runs code in it, over one websocket, and returns the result."""
+        """Start a kernel; yield a function that runs code in it over one websocket."""
         with self.started("kernels", "id") as kernel:
             with self.line(kernel) as run:
                 yield run
@@ -129,7 +129,7 @@ class Visitor:
 
     @contextlib.contextmanager
     def line(self, kernel):
-        """Open a websocket to a running kernel; what is handed out runs code there, and returns the result."""
+        """Open a websocket to a running kernel; yield a function that runs code in it."""
         with contextlib.closing(self.websocket(f"/api/kernels/{kernel}/channels")) as line:
             line.send(_message("kernel_info_request"))
             messages = _received(line, again=_message("kernel_info_request"))
