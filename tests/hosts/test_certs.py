@@ -466,7 +466,7 @@ def test_delete_cert_while_a_kernel_runs(certified, issue, fab):
         assert deleted.status == 0
         assert deleted.changed == {
             f"SelfSigned {CERTIFICATE}",
-            "NoLineage remote-jupyter",
+            "CertbotCertAbsent remote-jupyter",
             "reload apache2",
         }
         assert is_self_signed(certified.served())

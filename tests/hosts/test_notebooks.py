@@ -102,7 +102,7 @@ def test_system_update_asks_nothing_and_can_reboot(hidden, fab, tunnel):
     assert "remove: libjansson4" in dry.stdout
     assert hidden.ssh("dpkg-query -W -f '${Version}' tree").stdout == "0.1"
     first = fab(hidden, "system-update")
-    assert "changed      Upgraded" in first.stdout
+    assert "changed      PackagesUpgraded" in first.stdout
     assert hidden.ssh("dpkg-query -W -f '${Version}' tree").stdout != "0.1"
     assert hidden.ssh("dpkg-query -W -f '${Version}' figlet").stdout == "0.1"
     assert (
