@@ -362,8 +362,7 @@ TLS = (
         "tls.max_attempts",
         3,
         number(1, 50),
-        "Number of failed attempts within an hour after which no more are made; "
-        "the limit of Let's Encrypt is 5.",
+        "Stop after this many failed attempts within an hour; the limit of Let's Encrypt is 5.",
         former="tls.tries",
     ),
     Setting(
