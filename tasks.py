@@ -121,7 +121,7 @@ def test(c):
         _prepare(TEST_PACKAGES)
         print(f"The wheel is tested {pythons.told()}.", flush=True)
         # One more than the two cores on which this was measured: tests wait a lot.
-        pytest += ["--numprocesses=3", "--dist=loadgroup", "--no-loadscope-reorder"]
+        pytest += ["--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"]
     else:
         print(
             f"Skipped: tests on servers; {NEED}. Set TEST_HOST=root@SERVER to use yours.",

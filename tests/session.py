@@ -5,6 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+from .hosts.order import group
 
 HOSTS = f"{Path(__file__).parent.name}/hosts/"
 START = time.time()
@@ -18,6 +21,18 @@ def pytest_configure():
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda number, frame: None)
+
+
+class Groups(LoadScopeScheduling):
+    """A scheduler that runs the tests of a group on the same worker, as they share hosts."""
+
+    def _split_scope(self, nodeid):
+        return group(nodeid)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Schedule by groups instead of files."""
+    return Groups(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(trylast=True)
