@@ -85,8 +85,8 @@ def lab_down(c, name=None, all=False):
 def lab_build(c):
     """Build the base systems of all releases, in parallel."""
     _prepare(LAB_PACKAGES)
-    program = "import sys; from tests.hosts import lab; lab.build(sys.argv[1])"
-    build = [sys.executable, "-c", program]
+    code = "import sys; from tests.hosts import lab; lab.build(sys.argv[1])"
+    build = [sys.executable, "-c", code]
     running = [subprocess.Popen([*build, suite], cwd=HERE) for suite in lab.base.SUITES]
     if any([process.wait() for process in running]):
         raise Exit(code=1)
@@ -194,18 +194,18 @@ def demo(c):
 def bench(c):
     """Measure how long the tasks take."""
     _prepare(LAB_PACKAGES)
-    from tests.hosts import bench
+    from tests.hosts.bench import main
 
-    bench.main()
+    main()
 
 
 @task
 def picture(c):
     """Redraw docs/terminal.svg from a real run."""
     _prepare(LAB_PACKAGES)
-    from tests.hosts import picture
+    from tests.hosts.picture import main
 
-    picture.main()
+    main()
 
 
 @task

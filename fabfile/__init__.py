@@ -3,7 +3,7 @@
 The package is a collection of Fabric tasks. In a clone, `fab` finds it as the folder ``fabfile``;
 installed, it is called ``remote_jupyter``, and a team's own fabfile imports the tasks from it.
 
-The rooms of the house, from the top floor down; each imports only from those below:
+The folders, from the top layer down; each imports only from those below:
 
     tasks       what `fab --list` shows
     settings    one table of settings, and what follows from them

@@ -18,19 +18,6 @@ TASKS = {name: fabfile.ns[name] for name in fabfile.ns.task_names}
 SETUP_TASKS = {name: task for name, task in TASKS.items() if isinstance(task, SetupTask)}
 LONGEST_NAME = 70
 LONG_NAMES = {  # files with longer names of tests, which are still to be shortened
-    "hosts/test_access.py",
-    "hosts/test_certs.py",
-    "hosts/test_conda.py",
-    "hosts/test_direct.py",
-    "hosts/test_faults.py",
-    "hosts/test_faults_midway.py",
-    "hosts/test_faults_words.py",
-    "hosts/test_full_setup.py",
-    "hosts/test_lab.py",
-    "hosts/test_lockout.py",
-    "hosts/test_ssh.py",
-    "hosts/test_tls.py",
-    "hosts/test_tunnel.py",
     "test_acme.py",
     "test_conda.py",
     "test_plan.py",
@@ -43,9 +30,6 @@ LONG_NAMES = {  # files with longer names of tests, which are still to be shorte
 SHADOWED = {  # files with names that shadow an import, which are still to be renamed
     "fabfile/kit/shell.py",
     "fabfile/kit/task.py",
-    "fabfile/local/browser.py",
-    "fabfile/tasks/jupyter.py",
-    "tasks.py",
     "tests/hosts/fixtures/acme.py",
     "tests/hosts/test_conda.py",
     "tests/hosts/test_tunnel.py",

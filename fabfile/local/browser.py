@@ -7,12 +7,12 @@ import json
 import socket
 import ssl
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
 from http.cookiejar import CookieJar
 from typing import Any
-from urllib import request
 from urllib.error import URLError
 
 PATIENCE = 10  # seconds to wait for one answer
@@ -64,7 +64,7 @@ def require(holds: object, text: str, fix: str = "") -> None:
         raise Symptom(text, fix)
 
 
-class _AsIs(request.HTTPErrorProcessor):
+class _AsIs(urllib.request.HTTPErrorProcessor):
     """Hand out every response: redirects and errors are what a visit looks at."""
 
     def http_response(self, request: Any, response: Any) -> Any:
@@ -132,13 +132,13 @@ class Browser:
         if body is not None and not isinstance(body, bytes):
             headers["Content-Type"] = "application/json"
             body = json.dumps(body).encode()
-        opener = request.build_opener(
-            request.ProxyHandler({}),
-            request.HTTPSHandler(context=self.tls),
-            request.HTTPCookieProcessor(self.cookies),
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=self.tls),
+            urllib.request.HTTPCookieProcessor(self.cookies),
             _AsIs,
         )
-        asked = request.Request(url, body, headers, method=method)
+        asked = urllib.request.Request(url, body, headers, method=method)
         with opener.open(asked, timeout=patience or PATIENCE) as response:
             return response, response.read(1 << 20)
 
@@ -170,7 +170,7 @@ class Browser:
         """
         import websocket
 
-        asked = request.Request(f"{self.origin}{self.base}{path}")
+        asked = urllib.request.Request(f"{self.origin}{self.base}{path}")
         self.cookies.add_cookie_header(asked)
         headers: dict[str, Any] = {
             "origin": origin or self.origin,

@@ -31,7 +31,7 @@ CERTBOT_FOLDER = f"/etc/letsencrypt/live/{CERTBOT_NAME}"
 def served_certificate(c: Connection, s: Settings) -> Iterator[object]:
     """Yield the resources that put certificate and key into place.
 
-    With the issuer letsencrypt that is a self-signed certificate until certbot has got one.
+    With letsencrypt it is self-signed until certbot has obtained one.
     """
     yield Section("issue-cert")
     yield Package("openssl", lock_timeout=s.apt.lock_timeout)

@@ -59,7 +59,7 @@ def removed_from_apache(path):
 
 
 def other_jupyters(output):
-    """Judge whether Apache serves other Jupyters; all of a server are reached in the same way."""
+    """Judge whether Apache serves other Jupyters; a server reaches all of them the same way."""
     names = [line.rpartition("/")[2].removesuffix(".inc") for line in output.splitlines()]
     if not names:
         return ok()

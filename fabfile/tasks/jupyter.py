@@ -120,7 +120,7 @@ def session_script(s):
 
 
 def classic_configuration(config, user, service):
-    """Yield that the classic notebook's configuration, which Jupyter would read too, is renamed."""
+    """Yield the renaming of the classic notebook's configuration, which Jupyter would read too."""
     for suffix in ("py", "json"):
         path = f"{config}/jupyter_notebook_config.{suffix}"
         yield MovedAside(path, f"{config}/classic.{suffix}", user, notify=service.restart)
@@ -163,8 +163,8 @@ def set_password(c, s, no_prompt=False):
 
     It takes effect at once, and everyone has to log in again.
     """
-    password = web_password(not no_prompt)
-    if not password:
+    new = web_password(not no_prompt)
+    if not new:
         raise ValueError("JUPYTER_PASSWORD: not set; set it, or leave out --no-prompt")
     config = f"{home(s)}/.jupyter"
     question = script(
@@ -172,7 +172,7 @@ def set_password(c, s, no_prompt=False):
     )
     yield Check("Jupyter's configuration", question, is_configured)
     yield PasswordFile(
-        f"{config}/password-hash", s.user.name, password, "argon2:", "password of Jupyter"
+        f"{config}/password-hash", s.user.name, new, "argon2:", "password of Jupyter"
     )
 
 

@@ -86,7 +86,7 @@ def private_jupyter(c, s, ask_password):
 
 
 def only_chosen_access(c, s):
-    """Yield that the chosen way to Jupyter is open, and no other."""
+    """Yield what opens the chosen way to Jupyter and closes the others."""
     yield from close_other_access.body(c, s)
     yield from firewall.body(c, s)
     yield from harden_ssh.body(c, s)

@@ -131,7 +131,7 @@ def installer(s):
 def requirements(s) -> dict[str, Any]:
     """Return the disk space, memory and glibc that the distribution needs.
 
-    A file from elsewhere may need less or more; only its own header says what.
+    An installer from another address may need less or more; only its own header says so.
     """
     if s.python.url:
         return {}
@@ -140,7 +140,7 @@ def requirements(s) -> dict[str, Any]:
 
 
 def agreement(c, s):
-    """Return the operator's answer to the distribution's terms; it may still have to be asked."""
+    """Return the operator's answer to the distribution's terms, which may still have to be asked for."""
     known = DISTRIBUTIONS[s.python.distribution]
     question = (
         f"{known.title} and its channels are free under certain conditions only: {known.terms}."

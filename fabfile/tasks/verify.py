@@ -108,7 +108,7 @@ def steps(c, s, secret):
 
 
 def server_state(c, s):
-    """Ask the server about itself.
+    """Return what the server says about itself.
 
     Returns:
         The installed certificate as PEM, or an empty text; the state of each service, such as
