@@ -210,7 +210,7 @@ def load():
     ],
 )
 def test_what_is_rehearsed_where(load, settings, server, staging):
-    made = certs.acme(*load(*settings))
+    made = certs.acme_certificate(*load(*settings))
     assert (made.server, made.staging) == (server, staging)
     assert ("--dry-run" in made.get("")) == bool(staging)
 
@@ -224,7 +224,7 @@ def test_what_is_rehearsed_where(load, settings, server, staging):
         (["tls.acme_ca=/nowhere"], "tls.acme_ca: /nowhere"),
         (
             ["jupyter.access=tunnel"],
-            "tls.issuer: letsencrypt is for jupyter.access apache or direct",
+            "tls.issuer: letsencrypt needs jupyter.access apache or direct",
         ),
     ],
 )

@@ -441,7 +441,7 @@ def test_cert_status_names_certificate_and_renewal(certified, fab):
     assert rows["names"] == certified.name
     assert rows["days left"].startswith("89, until ")
     assert rows["served"] == "on port 443"
-    assert re.match(r"certbot looks next on \w+ \d{4}-", rows["renewal"])
+    assert re.match(r"certbot checks next on \w+ \d{4}-", rows["renewal"])
 
 
 def test_full_setup_keeps_the_certificate(certified, issue):
