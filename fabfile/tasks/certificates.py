@@ -206,10 +206,10 @@ def cert_status(c, domain=None):
     """Show the certificate and its renewal."""
     s = check_status(c, domain)
     live = f"{CERTBOT_FOLDER}/fullchain.pem"
-    renewal = script(RENEWAL, name=CERTBOT_NAME, certbot=live, certificate=CERTIFICATE)
+    ask_renewal = script(RENEWAL, name=CERTBOT_NAME, certbot=live, certificate=CERTIFICATE)
     try:
         answers = Host.of(c).shell.batch(
-            [script('cat "$file"', file=CERTIFICATE), script(SERVED), renewal]
+            [script('cat "$file"', file=CERTIFICATE), script(SERVED), ask_renewal]
         )
         installed, served, renewal = (answer.out for answer in answers)
         rows = status_rows(installed, served, renewal, names(c, s))
