@@ -1,29 +1,41 @@
-"""What every kind of resource has."""
+"""The base of every resource."""
+
+from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..quote import sh, words
+from ..quote import Shell, script, sh, words
 
-CANNOT_KNOW = 69  # the only exit status of a probe that is no error: the program that would tell is not installed
+if TYPE_CHECKING:
+    from ..rollback import Rollback
+
+CANNOT_KNOW = 69  # a probe's status if the program that it asks is not installed yet
 STATE = "/run/remote-jupyter"
 
 
-def as_owner(user, path, script):
-    """Return shell text that runs *script*, which writes *path*, as *user*.
+def as_owner(user: str, path: str, code: str) -> Shell:
+    """Return shell code that runs *code*, which writes *path*, as *user*.
 
-    What is in a user's own folder is written as that user: root would follow a link that the user puts there meanwhile
-    (``chown -h`` does not). The script goes in by standard input, so that a secret in it is in no argument list.
+    Root does not write below a user's home, because it would follow a link that the user puts
+    there meanwhile. The code travels by standard input, so that a secret in it is in no argument
+    list.
     """
     if user == "root":
-        return script
-    text = "[ ! -e {} ] || chown -h {} {}\nprintf %s {} | runuser -u {} -- /bin/sh -e"
-    return sh(text, path, f"{user}:", path, words([script]), user)
+        return Shell(code)
+    text = """
+        [ ! -e "$path" ] || chown -h "$owner:" "$path"
+        print_code | runuser -u "$owner" -- /bin/sh -e
+    """
+    return script(text, path=path, owner=user, print_code=sh("printf %s {}", words([code])))
 
 
-def stat_fields(head):
-    """Return owner, group and mode of ``stat -c '%U %G %a'``; a group's name may hold spaces."""
+def stat_fields(head: str) -> dict[str, str]:
+    """Return owner, group and mode from the output of ``stat -c '%U %G %a'``.
+
+    The name of a group may contain spaces.
+    """
     owner, rest = head.split(" ", 1)
     group, mode = rest.rsplit(" ", 1)
     return {"owner": owner, "group": group, "mode": mode.zfill(4)}
@@ -31,7 +43,12 @@ def stat_fields(head):
 
 @dataclass(frozen=True)
 class Handler:
-    """Something to do once after the changes, such as a reload; equal ones merge."""
+    """An action that runs once after the changes, such as a reload. Equal handlers merge.
+
+    Args:
+        name: what reports call it, and its file name among the pending handlers.
+        script: shell code, run by ``sh`` as root.
+    """
 
     name: str
     script: str
@@ -41,92 +58,138 @@ class Handler:
 class Resource:
     """One thing on the host that should be true.
 
-    `probe` is shell text that asks and never changes anything; it answers on a bare host too. `parse` turns the answer into
-    a mapping, `want` says what that mapping should hold, and `apply` is shell text that makes it so, safe to repeat.
+    A resource compares two mappings of names to values. `parse` makes the actual one from the
+    output of `probe`; `desired` returns the other. If they differ, the plan runs `apply` and
+    probes again. A whole resource is small::
+
+        @dataclass(frozen=True)
+        class Timezone(Resource):
+            \"\"\"The host's time zone.\"\"\"
+
+            name: str  # such as Europe/Berlin
+
+            undo = "timedatectl set-timezone ZONE"
+
+            def probe(self):
+                return Shell("timedatectl show -P Timezone")
+
+            def parse(self, output):
+                return {"zone": output.strip()}
+
+            def desired(self):
+                return {"zone": self.name}
+
+            def apply(self, actual):
+                return sh("timedatectl set-timezone {}", self.name)
+
+    Args:
+        notify: the handler that runs after this resource was changed.
+        rollback: how the host undoes the change by itself, for changes that could lock
+            everyone out.
     """
 
     notify: Handler | None = field(default=None, kw_only=True)
-    rollback: object = field(
-        default=None, kw_only=True
-    )  # a `Guard`, where a change could lock everybody out
+    rollback: Rollback | None = field(default=None, kw_only=True)
 
-    needs_reprobe: ClassVar[bool] = False  # whether others must be asked again after it changed
-    read_only: ClassVar[bool] = False  # whether it never changes anything
-    slow: ClassVar[bool] = False  # whether its progress is worth showing
-    undo: ClassVar[
-        str
-    ]  # what a person does to take it back; {0} is the resource, {1} the names of its packages
+    needs_reprobe: ClassVar[bool] = False  # a change may change what later resources find
+    read_only: ClassVar[bool] = False  # it never changes anything
+    slow: ClassVar[bool] = False  # reports show the progress of `apply`
+    # How a person undoes the change; {0} is the resource, {1} the names of its packages.
+    undo: ClassVar[str]
 
-    def probe(self):
-        """Return read-only shell text; its standard output goes to `parse`."""
+    def probe(self) -> str:
+        """Return read-only shell code whose standard output `parse` understands.
+
+        It exits with 0 on a bare host too, because absence is an answer. `CANNOT_KNOW` is the
+        status for "unknown until earlier changes are applied"; any other status is an error.
+        """
         raise NotImplementedError
 
-    def parse(self, output):
-        """Return what *output* tells, as a mapping of names to texts."""
+    def parse(self, output: str) -> dict[str, Any]:
+        """Return the actual state.
+
+        Args:
+            output: what the code of `probe` printed.
+
+        Raises:
+            ValueError, LookupError: *output* is not what the probe prints.
+        """
         return {"state": output.strip()}
 
-    def desired(self):
-        """Return what the mapping should hold; names that are missing here do not matter."""
+    def desired(self) -> dict[str, Any]:
+        """Return the desired state. Names that only the actual state has do not count."""
         raise NotImplementedError
 
-    def apply(self, actual):
-        """Return shell text that makes it so; it is run by ``sh`` as root with ``set -e``."""
+    def apply(self, actual: dict[str, Any]) -> str:
+        """Return shell code that changes the host from *actual* to the desired state.
+
+        It is run by ``sh`` as root with ``set -e``, and is safe to repeat.
+        """
         raise NotImplementedError
 
-    def conflict(self, actual):
-        """Return why this must not be touched (it is somebody else's) and what to do, or None."""
+    def conflict(self, actual: dict[str, Any]) -> str | None:
+        """Return why the host must not be changed and what to do about it, or None.
+
+        For example, *actual* may be a file that someone else wrote.
+        """
         return None
 
-    def changed(self, actual):
-        """Return the names whose values are not as wanted."""
+    def changed(self, actual: dict[str, Any]) -> list[str]:
+        """Return the names of the values that differ between *actual* and the desired state."""
         return [name for name, value in self.desired().items() if actual.get(name) != value]
 
-    def diff(self, actual):
+    def diff(self, actual: dict[str, Any]) -> str:
         """Return the difference as a unified diff, without secrets."""
         desired = self.desired()
         names = self.changed(actual)
         old = [f"{name}: {actual[name]}" for name in names if actual.get(name) is not None]
         return unified(self.label, old, [f"{name}: {desired[name]}" for name in names])
 
-    def merge(self, other):
-        """Return the resource that stands for this and for *other*, which comes later in the same plan; or None."""
+    def merge(self, other: Resource) -> Resource | None:
+        """Return one resource that stands for this one and a later one of the same plan.
+
+        Returns:
+            None if the two stay apart.
+        """
         return self if self == other else None
 
-    def progress(self, line):
-        """Return what to show while it is applied, of a *line* that it prints."""
+    def progress(self, line: str) -> str:
+        """Return what to show for a *line* that `apply` prints."""
         return line
 
-    def notice(self):
-        """Return what the operator must be told once, at the end, after this was changed; or None."""
+    def notice(self) -> str | None:
+        """Return what to tell the operator once, at the end of a run that changed this; or None."""
         return None
 
-    def rollback_for(self, actual):
-        """Return the `Guard` of the change that *seen* asks for, or None."""
+    def rollback_for(self, actual: dict[str, Any]) -> Rollback | None:
+        """Return the rollback to arm before the change from *actual*, or None."""
         return self.rollback
 
-    def shortfall(self, output):
-        """Return why `apply`, which printed *output*, left it as it was although the run may go on; or an empty text."""
+    def shortfall(self, output: str) -> str:
+        """Return why nothing changed although the run may go on, or an empty text.
+
+        Args:
+            output: what the code of `apply` printed.
+        """
         return ""
 
-    def undo_hint(self):
-        """Return what a person does to take it back, in words that may hold a command or a task."""
+    def undo_hint(self) -> str:
+        """Return how a person undoes the change, as a sentence that may name a command or task."""
         handler = f", then {self.notify.name}" if self.notify else ""
-        return (
-            self.undo.format(self, " ".join(getattr(self, "packages", getattr(self, "names", ()))))
-            + handler
-        )
+        names = " ".join(getattr(self, "packages", getattr(self, "names", ())))
+        return self.undo.format(self, names) + handler
 
-    def supersedes(self, actual):
-        """Return the names of the handlers that a change of this makes unnecessary."""
+    def supersedes(self, actual: dict[str, Any]) -> tuple[str, ...]:
+        """Return the names of the handlers that the change from *actual* makes unnecessary."""
         return ()
 
     @property
-    def label(self):
+    def label(self) -> str:
         """The kind and the name, for reports."""
         return f"{type(self).__name__} {getattr(self, 'path', getattr(self, 'name', ''))}".strip()
 
 
-def unified(name, old, new):
-    """Return a unified diff of two lists of lines, without its time stamps."""
+def unified(name: str, old: list[str], new: list[str]) -> str:
+    """Return a unified diff of two lists of lines."""
     lines = difflib.unified_diff(old, new, f"{name} (is)", f"{name} (will be)", lineterm="")
     return "\n".join(lines)

@@ -3,36 +3,40 @@
 from dataclasses import dataclass
 
 from ..patchwork import files, recorded
-from ..quote import sh, words
+from ..quote import Shell, script, sh, words
 from .base import Resource, as_owner, stat_fields
 
 
 @dataclass(frozen=True)
 class Directory(Resource):
-    """A directory at *path* that belongs to *owner* and *group* (the owner's own where it is empty), with *mode*.
+    """A directory with this owner and mode.
 
-    With *adopt* false, a folder with something in it that belongs to somebody else is refused.
+    Args:
+        path: where it is. Missing parents are created.
+        owner: the name of a user.
+        group: the name of a group; empty means the owner's own group.
+        mode: four octal digits; empty keeps the mode that the directory has.
+        adopt: whether to take over a directory that has files in it and another owner.
     """
 
     path: str
     owner: str = "root"
     group: str = ""
-    mode: str = "0755"  # empty: as it is
+    mode: str = "0755"
     adopt: bool = True
 
     undo = "rmdir {0.path}, once it is empty"
 
     def probe(self):
-        return sh(
-            """
-            p={}
-            if [ -L "$p" ]; then echo 'a symbolic link'
-            elif [ -d "$p" ]; then stat -c '%U %G %a' "$p"; [ -z "$(ls -A "$p")" ] || echo not empty
-            elif [ -e "$p" ]; then stat -c 'a %F' "$p"
+        text = """
+            if [ -L "$path" ]; then echo 'a symbolic link'
+            elif [ -d "$path" ]; then
+                stat -c '%U %G %a' "$path"
+                [ -z "$(ls -A "$path")" ] || echo not empty
+            elif [ -e "$path" ]; then stat -c 'a %F' "$path"
             else echo absent; fi
-            """,
-            self.path,
-        )
+        """
+        return script(text, path=self.path)
 
     def parse(self, output):
         if output.strip() == "absent":
@@ -48,24 +52,31 @@ class Directory(Resource):
 
     def conflict(self, actual):
         if not self.adopt and actual.get("inside") and actual["owner"] != self.owner:
-            return f"this folder is {actual['owner']}'s, and not empty; choose another, or give it to {self.owner} yourself"
+            return (
+                f"the directory is {actual['owner']}'s and not empty; "
+                f"choose another one, or change its owner to {self.owner} yourself"
+            )
         if "foreign" in actual:
-            return f"there is something else ({actual['foreign']}) where a directory should be; move it away, then run this again"
+            return (
+                f"{actual['foreign']} is in the place of the directory; "
+                "move it away and run this again"
+            )
         return None
 
     def apply(self, actual):
         make = recorded(files.directory, words([self.path]), mode=self.mode or None)
-        # Only root can make one below a folder of root's, and only there is that safe; chown -h follows no link.
-        return sh(
-            """
-            p={} parent={}
+        # Only root can create a directory in a directory of root's, and only there is it safe.
+        text = """
             until [ -d "$parent" ]; do parent=${parent%/*}; parent=${parent:-/}; done
-            if [ ! -e "$p" ] && [ "$(stat -c %u "$parent")" = 0 ]; then mkdir -p "$p"; fi
-            [ ! -e "$p" ] || chown -h {} "$p"
-            {}
-            """,
-            self.path,
-            self.path.rpartition("/")[0] or "/",
-            f"{self.owner}:{self.group}",
-            as_owner(self.owner, self.path, make),
+            if [ ! -e "$path" ] && [ "$(stat -c %u "$parent")" = 0 ]; then mkdir -p "$path"; fi
+            [ ! -e "$path" ] || chown -h "$owner" "$path"
+            create
+        """
+        code = script(
+            text,
+            path=self.path,
+            parent=self.path.rpartition("/")[0] or "/",
+            owner=f"{self.owner}:{self.group}",
+            create=as_owner(self.owner, self.path, make),
         )
+        return sh("(\n{})", Shell(code))  # other resources use this code as a part of theirs

@@ -1,43 +1,51 @@
-"""A file with a content of ours."""
+"""Files: with a content, absent, or moved."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Literal
 
-from ..quote import Shell, sh, words
+from ..quote import Shell, program, script
 from .base import Resource, as_owner, stat_fields, unified
 
-MARK = "Made by remote-jupyter"  # in the head of each file that is wholly ours
+MARK = "Made by remote-jupyter"  # in the first lines of every file that is wholly ours
 
 
 @dataclass(frozen=True)
 class File(Resource):
-    """A regular file with this *content*, owner, mode, and group (the owner's own where it is empty).
+    """A regular file with this content, owner and mode.
 
-    It is written beside the old one and moved over it, so that there is always a whole one. *check* is a shell command that
-    must like it: with ``{}`` in it, it is asked about the new file before that is in place, otherwise afterwards; where it
-    fails, the old file is back. A file that is there without `MARK`, while *content* has it, is somebody else's.
+    The new file is written beside the old one and moved over it, so that the path always holds a
+    complete file. If *content* contains `MARK`, a file without it is a conflict.
+
+    Args:
+        path: where the file is. Its directory must exist.
+        content: the whole text; bytes that are not UTF-8 are surrogate escapes.
+        owner: the name of a user.
+        group: the name of a group; empty means the owner's own group.
+        mode: four octal digits.
+        check: a shell command that must succeed. If it contains ``{}``, that becomes the new
+            file, which is checked before it is moved into place; otherwise the command runs
+            afterwards. If it fails, the old file is restored.
+        secret: whether reports hide the content.
     """
 
     path: str
-    content: str = field(repr=False)  # it may be a private key
+    content: str = field(repr=False)  # may be a private key
     owner: str = "root"
     group: str = ""
     mode: str = "0644"
     check: str = ""
     secret: bool = False
 
-    PROBE: ClassVar[str] = """
-        p={}
-        if [ -L "$p" ]; then echo 'a symbolic link'
-        elif [ -f "$p" ]; then stat -c '%U %G %a' "$p" && head -c 1000000 "$p"
-        elif [ -e "$p" ]; then stat -c 'a %F' "$p"
-        else echo absent; fi
-    """
-
     undo = "rm {0.path}"
 
     def probe(self):
-        return sh(self.PROBE, self.path)
+        text = """
+            if [ -L "$path" ]; then echo 'a symbolic link'
+            elif [ -f "$path" ]; then stat -c '%U %G %a' "$path" && head -c 1000000 "$path"
+            elif [ -e "$path" ]; then stat -c 'a %F' "$path"
+            else echo absent; fi
+        """
+        return script(text, path=self.path)
 
     def parse(self, output):
         head, _, content = output.partition("\n")
@@ -53,105 +61,113 @@ class File(Resource):
 
     def conflict(self, actual):
         if "foreign" in actual:
-            return f"there is {actual['foreign']} where a file of ours should be; move it away, then run this again"
+            return (
+                f"{actual['foreign']} is in the place of the file; move it away and run this again"
+            )
         if actual["content"] is not None and MARK in self.content and MARK not in actual["content"]:
             return (
-                "this file is not ours, and would be overwritten; move it away, then run this again"
+                "this file is not ours and would be overwritten; move it away and run this again"
             )
         return None
 
     def apply(self, actual):
         folder, _, name = self.path.rpartition("/")
-        before = self.check.replace("{}", '"$new"') if "{}" in self.check else ":"
-        after = ":" if "{}" in self.check else self.check or ":"
-        script = sh(
-            """
-            p={} new=$(mktemp {}) old={}; trap 'rm -f "$new"' EXIT
-            printf %s {} 2>/dev/null >"$new" || :
-            size=$(wc -c <"$new")
-            [ "$size" = {} ] || { echo "the disk is full: $size of {} bytes fit into ${p%/*}; make room there" >&2; exit 1; }
-            chown {} "$new"; chmod {} "$new"
-            {}
-            if [ -e "$p" ]; then ln -f "$p" "$old"; else rm -f "$old"; fi
-            mv -fT "$new" "$p"
-            if ! { {}; }; then
-                if [ -e "$old" ]; then mv -fT "$old" "$p"; else rm -f "$p"; fi
-                echo 'the file as it was is back' >&2
-                exit 1
-            fi
-            rm -f "$old"
-            """,
-            self.path,
-            f"{folder}/.{name}.XXXXXX",
-            f"{folder}/.{name}.old",
-            self.content,
-            *[len(self.content.encode("utf-8", "surrogateescape"))] * 2,
-            f"{self.owner}:{self.group}",
-            self.mode,
-            Shell(before),
-            Shell(after.strip()),
+        before = "{}" in self.check
+        code = program(
+            "write-file",
+            path=self.path,
+            folder=folder,
+            template=f"{folder}/.{name}.XXXXXX",
+            old=f"{folder}/.{name}.old",
+            content=self.content,
+            size=len(self.content.encode("utf-8", "surrogateescape")),
+            owner=f"{self.owner}:{self.group}",
+            mode=self.mode,
+            check_new=Shell(self.check.replace("{}", '"$new"') if before else ":"),
+            check_in_place=Shell(":" if before else self.check),
         )
-        return as_owner(self.owner, self.path, script)
+        return as_owner(self.owner, self.path, code)
 
     def diff(self, actual):
         if self.secret:
-            return (
-                super()
-                .diff(
-                    {**actual, "content": "<secret>"} if actual["content"] is not None else actual
-                )
-                .replace(self.content, "<secret>")
-            )
+            there = actual["content"] is not None
+            hidden = super().diff({**actual, "content": "<secret>"} if there else actual)
+            return hidden.replace(self.content, "<secret>")
         old = actual["content"]
-        lines = unified(self.path, lines_of(old or ""), lines_of(self.content))
-        rest = [name for name in self.changed(actual) if name != "content" and old is not None]
-        return "\n".join(
-            filter(
-                None,
-                [lines, *(f"{name}: {actual[name]} -> {self.desired()[name]}" for name in rest)],
-            )
-        )
+        parts = [unified(self.path, lines_of(old or ""), lines_of(self.content))]
+        if old is not None:
+            names = [name for name in self.changed(actual) if name != "content"]
+            parts += [f"{name}: {actual[name]} -> {self.desired()[name]}" for name in names]
+        return "\n".join(filter(None, parts))
+
+
+def lines_of(text):
+    """Return the lines of *text*, with diff's note if the last one has no newline."""
+    note = ["\\ No newline at end of file"] if text and not text.endswith("\n") else []
+    return text.splitlines() + note
 
 
 @dataclass(frozen=True)
 class FileAbsent(Resource):
-    """There is no file *path*; one that `MARK` does not show to be ours is not removed."""
+    """No file of ours is at a path.
+
+    Args:
+        path: where the file would be.
+        foreign: what happens to a file without `MARK`. ``refuse`` makes it a conflict, ``keep``
+            leaves it where it is.
+        links: symbolic links that are removed too if they lead to *path*.
+    """
 
     path: str
+    foreign: Literal["refuse", "keep"] = "refuse"
+    links: tuple[str, ...] = ()
 
-    undo = "the task that wrote {0.path} writes it again"
+    undo = "run the task that wrote {0.path}"
 
     def probe(self):
-        return sh(File.PROBE, self.path)
+        text = """
+            if [ -f "$path" ] && [ ! -L "$path" ] && grep -qF "$mark" "$path"; then echo ours
+            elif [ -e "$path" ] || [ -L "$path" ]; then echo foreign
+            else echo absent; fi
+            for link in "$@"; do [ "$(readlink -m "$link")" != "$path" ] || echo link; done
+        """
+        return script(text, *self.links, path=self.path, mark=MARK)
 
     def parse(self, output):
-        head, _, content = output.partition("\n")
-        return {"state": "absent" if head == "absent" else "there", "ours": MARK in content}
+        file, *links = output.split()
+        if file == "foreign":
+            return {"state": "absent" if self.foreign == "keep" else "foreign"}
+        return {"state": "there" if file == "ours" or links else "absent"}
 
     def desired(self):
         return {"state": "absent"}
 
     def conflict(self, actual):
-        if actual["state"] == "there" and not actual["ours"]:
-            return (
-                "this file is not ours, and should not be there; move it away, then run this again"
-            )
+        if actual["state"] == "foreign":
+            return "this file is not ours and must not be there; move it away and run this again"
         return None
 
     def apply(self, actual):
-        return sh("rm -f {}", self.path)
-
-
-def lines_of(text):
-    """Return the lines of *text*, and a note where the last one does not end, as diff has it."""
-    return text.splitlines() + (
-        ["\\ No newline at end of file"] if text and not text.endswith("\n") else []
-    )
+        text = """
+            for link in "$@"; do
+                [ "$(readlink -m "$link")" != "$path" ] || rm -f "$link"
+            done
+            rm -f "$path"
+        """
+        return script(text, *self.links, path=self.path)
 
 
 @dataclass(frozen=True)
 class MovedAside(Resource):
-    """What *owner* has at *path* is at *to* instead; where something is there already, that is refused."""
+    """Whatever was at a path is at another one.
+
+    It is a conflict if both paths exist.
+
+    Args:
+        path: the old place.
+        to: the new place.
+        owner: the user who moves it.
+    """
 
     path: str
     to: str
@@ -160,11 +176,12 @@ class MovedAside(Resource):
     undo = "mv {0.to} {0.path}"
 
     def probe(self):
-        return sh(
-            'for p in {} {}; do [ -e "$p" ] || [ -L "$p" ] && echo there || echo absent; done',
-            self.path,
-            self.to,
-        )
+        text = """
+            for path in "$@"; do
+                if [ -e "$path" ] || [ -L "$path" ]; then echo there; else echo absent; fi
+            done
+        """
+        return script(text, self.path, self.to)
 
     def parse(self, output):
         state, other = output.split()
@@ -175,48 +192,9 @@ class MovedAside(Resource):
 
     def conflict(self, actual):
         if actual["state"] == actual["other"] == "there":
-            return f"it should be moved to {self.to}, and something is there already; move one of them away"
+            return f"{self.to} is in the way; move one of the two away and run this again"
         return None
 
     def apply(self, actual):
-        return as_owner(self.owner, self.path, sh("mv -T {} {}", self.path, self.to))
-
-
-@dataclass(frozen=True)
-class Withdrawn(Resource):
-    """No file of ours is at *path*, and none of *links* leads to it; what is there without `MARK` is not ours, and stays."""
-
-    path: str
-    links: tuple[str, ...] = ()
-
-    undo = "the task that wrote {0.path} writes it again"
-
-    def probe(self):
-        return sh(
-            """
-            p={}
-            if [ -f "$p" ] && [ ! -L "$p" ] && grep -qF {} "$p"; then echo there
-            elif [ -e "$p" ]; then echo 'not ours'
-            else for link in {}; do [ "$(readlink -m "$link")" != "$p" ] || echo there; done; fi
-            """,
-            self.path,
-            MARK,
-            words(self.links or [""]),
-        )
-
-    def parse(self, output):
-        return {"state": "there" if "there" in output.split() else "absent"}
-
-    def desired(self):
-        return {"state": "absent"}
-
-    def apply(self, actual):
-        return sh(
-            """
-            for link in {}; do [ "$(readlink -m "$link")" != {} ] || rm -f "$link"; done
-            rm -f {}
-            """,
-            words(self.links or [""]),
-            self.path,
-            self.path,
-        )
+        code = script('mv -T "$path" "$to"', path=self.path, to=self.to)
+        return as_owner(self.owner, self.path, code)

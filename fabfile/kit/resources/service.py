@@ -2,16 +2,21 @@
 
 from dataclasses import dataclass
 
-from ..quote import Shell, sh
+from ..quote import Shell, script
 from .base import CANNOT_KNOW, Handler, Resource
 
 
 @dataclass(frozen=True)
 class Service(Resource):
-    """A service, or another unit with its suffix in the name, that runs now and starts at boot.
+    """A service that runs now and starts at boot.
 
-    *check* is shell text that must succeed before it is reloaded, *ready* shell text that must succeed soon after it was
-    started. *ours* says that the unit file is in the same plan, so that its absence is an answer.
+    Args:
+        name: the service, or another unit with its suffix.
+        check: shell code that must succeed before a reload or restart, such as a syntax check.
+        ready: shell code that must succeed soon after a start. It may set ``s=1`` and ``why`` to
+            end the wait with an error.
+        ours: whether the unit file is part of the same plan. If it is not, the state of a
+            missing unit is unknown.
     """
 
     name: str
@@ -22,16 +27,13 @@ class Service(Resource):
     undo = "systemctl disable --now {0.name}"
 
     def probe(self):
-        return sh(
-            """
-            seen=$(systemctl show -p LoadState -p ActiveState -p UnitFileState {}) || exit
-            case "$seen" in *LoadState=not-found*) [ -n {} ] || exit {};; esac
-            printf '%s\n' "$seen"
-            """,
-            self.name if "." in self.name else f"{self.name}.service",
-            "ours" if self.ours else "",
-            CANNOT_KNOW,
-        )
+        text = """
+            seen=$(systemctl show -p LoadState -p ActiveState -p UnitFileState "$unit") || exit
+            case "$seen" in *LoadState=not-found*) [ -n "$ours" ] || exit "$unknown";; esac
+            printf '%s\\n' "$seen"
+        """
+        unit = self.name if "." in self.name else f"{self.name}.service"
+        return script(text, unit=unit, ours=self.ours, unknown=CANNOT_KNOW)
 
     def parse(self, output):
         actual = dict(line.split("=", 1) for line in output.splitlines())
@@ -44,52 +46,72 @@ class Service(Resource):
         return {"active": "active", "at boot": "enabled"}
 
     def conflict(self, actual):
-        return (
-            f"the unit is masked; systemctl unmask {self.name}"
-            if actual["at boot"] == "masked"
-            else None
-        )
+        if actual["at boot"] == "masked":
+            return f"the unit is masked; run: systemctl unmask {self.name}"
+        return None
 
     def apply(self, actual):
-        return (
-            "systemctl daemon-reload\n"
-            + sh("systemctl enable -q {}\n", self.name)
-            + self.started("start")
-        )
+        text = """
+            systemctl daemon-reload
+            systemctl enable -q "$unit"
+            start
+        """
+        return script(text, unit=self.name, start=self.started("start"))
 
     def supersedes(self, actual):
         return (self.restart.name,) if actual["active"] != "active" else ()
 
     @property
-    def reload(self):
-        """The handler that checks and then reloads, which keeps open connections; what does not run needs none."""
-        reload = "if systemctl is-active -q {}; then {} && systemctl reload {}; fi"
-        return Handler(f"reload {self.name}", sh(reload, self.name, Shell(self.check), self.name))
+    def reload(self) -> Handler:
+        """The handler that checks and reloads the service, which keeps connections open.
+
+        It does nothing if the service does not run.
+        """
+        text = """
+            if systemctl is-active -q "$unit"; then
+                check && systemctl reload "$unit"
+            fi
+        """
+        code = script(text, unit=self.name, check=Shell(self.check))
+        return Handler(f"reload {self.name}", code)
 
     @property
-    def restart(self):
-        """The handler that checks, restarts, and waits until it is ready; what does not run needs none."""
-        restart = "if systemctl is-active -q {}; then { {} && systemctl daemon-reload; } || exit 1\n{}\nfi"
-        return Handler(
-            f"restart {self.name}",
-            sh(restart, self.name, Shell(self.check), self.started("restart")),
-        )
+    def restart(self) -> Handler:
+        """The handler that checks and restarts the service, and waits until it is ready.
 
-    def started(self, verb):
-        """Return shell text that starts or restarts it (*verb*) and waits until it is ready; *ready* may give up: s=1 why=…."""
-        return sh(
-            """
+        It does nothing if the service does not run.
+        """
+        text = """
+            if systemctl is-active -q "$unit"; then
+                check && systemctl daemon-reload || exit 1
+                restart
+            fi
+        """
+        started = self.started("restart")
+        code = script(text, unit=self.name, check=Shell(self.check), restart=started)
+        return Handler(f"restart {self.name}", code)
+
+    def started(self, verb: str) -> Shell:
+        """Return shell code that starts the service and waits until it is ready.
+
+        Args:
+            verb: ``start`` or ``restart``.
+        """
+        text = """
             s='' why='' tries=0
-            systemctl reset-failed {} 2>/dev/null || :
-            systemctl {} {} || s=$?
-            while [ -z "$s" ] && ! { {} && systemctl is-active -q {}; }; do
+            systemctl reset-failed "$unit" 2>/dev/null || :
+            systemctl "$verb" "$unit" || s=$?
+            while [ -z "$s" ] && ! { ready && systemctl is-active -q "$unit"; }; do
                 tries=$((tries + 1))
-                case $(systemctl show -P ActiveState {}) in failed|inactive) s=1;; esac
-                case $(systemctl show -P Result {}) in success) ;; *) s=1;; esac
+                case $(systemctl show -P ActiveState "$unit") in failed|inactive) s=1;; esac
+                case $(systemctl show -P Result "$unit") in success) ;; *) s=1;; esac
                 [ $tries -lt 150 ] || s=1
                 sleep 0.2
             done
-            [ -z "$s" ] || { systemctl status --no-pager -n 20 {} >&2; printf '%s\n' "$why" >&2; exit 1; }
-            """,
-            *(self.name, verb, self.name, Shell(self.ready or ":"), *[self.name] * 4),
-        )
+            if [ -n "$s" ]; then
+                systemctl status --no-pager -n 20 "$unit" >&2
+                printf '%s\\n' "$why" >&2
+                exit 1
+            fi
+        """
+        return script(text, unit=self.name, verb=verb, ready=Shell(self.ready or ":"))

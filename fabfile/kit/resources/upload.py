@@ -13,27 +13,31 @@ from fabric import Connection
 from paramiko import SSHException
 
 from ..errors import ConnectionLost, RemoteError
-from ..quote import sh, words
-from .download import CACHE, Download, chosen, size
+from ..quote import Shell, program, script, sh, words
+from .download import CACHE, Download, Source, chosen, size
 
-_lock = threading.Lock()  # several hosts need one download
+_lock = threading.Lock()  # several hosts share one download
 
 
 @dataclass(frozen=True)
 class Upload(Download):
-    """Like `Download`, but by way of the operator's machine and the *connection*; both ways are taken up where they stopped."""
+    """The file for the server's architecture, downloaded here and uploaded to the server.
+
+    Both ways resume where they stopped.
+
+    Args:
+        connection: the connection that uploads the file.
+    """
 
     connection: Connection = field(kw_only=True, compare=False, repr=False)
 
     def probe(self):
-        return super().probe() + '\necho "sum $sum"\n'
+        return script('probe\necho "sum $sum"', probe=super().probe())
 
     def conflict(self, actual):
-        return (
-            None
-            if actual["url"]
-            else "this processor is not supported; see python.version and python.url"
-        )
+        if actual["url"]:
+            return None
+        return "this architecture is not supported; set python.version or python.url"
 
     def diff(self, actual):
         return super().diff(actual) + ("" if actual["file"] else " (by way of this machine)")
@@ -45,23 +49,21 @@ class Upload(Download):
         with _lock:
             local = fetched(source)
         place = sent(self.connection, local, f"{source.path.rpartition('/')[2]}.part")
-        return sh(
-            """
-            {}
-            from=$(getent passwd {} | cut -d: -f6)/{}
-            mkdir -p {}; rm -f "$file.part"
-            cat "$from" >"$file.part" || { rm -f "$file.part"; echo 'the disk is full; make room there' >&2; exit 1; }
-            rm -f "$from"; rmdir "${from%/*}" 2>/dev/null || :
-            printf '%s  %s\\n' "$sum" "$file.part" | sha256sum --check --quiet - ||
-                { rm -f "$file.part"; echo 'what arrived is not what was sent; run this again' >&2; exit 1; }
-            chmod 0644 "$file.part"; mv "$file.part" "$file"
-            """,
-            *(chosen([source]), self.connection.user, place, CACHE),
+        return program(
+            "take-upload",
+            choose=chosen([source]),
+            user=self.connection.user,
+            place=place,
+            cache=CACHE,
         )
 
 
-def fetched(source):
-    """Return the path of *source* on this machine, downloaded to a cache where it is not there; raises Problem."""
+def fetched(source: Source) -> Path:
+    """Return the path of *source* in this machine's cache, and download it if it is missing.
+
+    Raises:
+        RemoteError: the download failed, or the checksum is wrong.
+    """
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "remote-jupyter"
     path = folder / source.path.rpartition("/")[2]
     part = path.with_name(f"{path.name}.part")
@@ -76,23 +78,30 @@ def fetched(source):
             except urllib.error.HTTPError as error:
                 if error.code != 416:
                     raise
-                break  # the whole of it is there
+                break  # the file is complete
             except (OSError, EOFError):
                 if attempt == 3:
                     raise
         if digest(part) != source.sha256:
             part.unlink()
             raise RemoteError(
-                f"{source.url} gave something else than the file with SHA-256 {source.sha256}; it was removed"
+                f"{source.url} gave another file than the one with SHA-256 {source.sha256}; "
+                "it was removed"
             )
         part.replace(path)
         return path
     except (OSError, EOFError) as error:
-        raise RemoteError(f"{source.url} cannot be downloaded to {folder} here: {error}") from None
+        raise RemoteError(
+            f"{source.url} cannot be downloaded to {folder} on this machine: {error}"
+        ) from None
 
 
-def fetch(url, part):
-    """Append the rest of *url* to the file *part*; raises OSError or EOFError."""
+def fetch(url: str, part: Path) -> None:
+    """Append the rest of *url* to the file *part*.
+
+    Raises:
+        OSError, EOFError: the server did not answer, or not with all of the file.
+    """
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=30) as answer:
@@ -103,30 +112,38 @@ def fetch(url, part):
                 file.write(block)
                 show("downloading here", file.tell(), total)
         if part.stat().st_size < total:
-            raise EOFError("the server broke off")
+            raise EOFError("the server closed the connection early")
 
 
-def sent(c, local, name):
-    """Send the file *local* to the login's own cache over the connection *c*; return its path below the home."""
+def sent(c: Connection, local: Path, name: str) -> str:
+    """Upload a file to the login user's own cache, and resume an earlier upload.
+
+    Args:
+        c: the connection that uploads.
+        local: the file on this machine.
+        name: its name on the server.
+
+    Returns:
+        The path of the uploaded file, below the user's home.
+
+    Raises:
+        RemoteError: the server has no room for it.
+        ConnectionLost: the connection ended during the upload.
+    """
     place = f".cache/remote-jupyter/{name}"
-    folder = place.rpartition("/")[0]
+    begin = """
+        mkdir -p "$folder"
+        chmod 700 "$folder"
+        stat -c %s "$place" 2>/dev/null || echo 0
+    """
+    append = 'truncate -s "$have" "$place" && exec cat >>"$place"'
     try:
-        have = int(
-            told(
-                c,
-                sh(
-                    "mkdir -p {}; chmod 700 {}; stat -c %s {} 2>/dev/null || echo 0",
-                    folder,
-                    folder,
-                    place,
-                ),
-            )
-        )
+        have = int(told(c, script(begin, folder=place.rpartition("/")[0], place=place)))
         total = local.stat().st_size
         have = have if have <= total else 0
         channel = c.transport.open_session(timeout=30)
         channel.settimeout(60)
-        channel.exec_command(in_sh(sh("truncate -s {} {} && exec cat >>{}", have, place, place)))
+        channel.exec_command(in_sh(script(append, have=have, place=place)))
         with open(local, "rb") as file:
             file.seek(have)
             while block := file.read(1 << 18):
@@ -135,29 +152,30 @@ def sent(c, local, name):
         channel.shutdown_write()
         if channel.recv_exit_status():
             raise RemoteError(
-                f"{c.user} has no room for {size(total)} at home on {c.host}; make room there"
+                f"the home of {c.user} on {c.host} has no room for {size(total)}; make room there"
             )
     except (EOFError, OSError, SSHException) as error:
         raise ConnectionLost(
-            f"The upload was cut off ({error}). Run the same command again: it goes on there."
+            f"The connection ended during the upload ({error}). "
+            "Run the same command again; the upload continues from there."
         ) from None
     return place
 
 
-def told(c, command):
-    """Return what *command* of the login user prints, over a channel of its own."""
+def told(c: Connection, command: str) -> str:
+    """Return what *command* prints, run by the login user in a channel of its own."""
     channel = c.transport.open_session(timeout=30)
     channel.exec_command(in_sh(command))
     return channel.makefile("rb").read().decode()
 
 
-def in_sh(command):
-    """Return *command* as any login shell can run it."""
+def in_sh(command: str) -> Shell:
+    """Return *command* in a form that any login shell can run."""
     return sh("exec /bin/sh -c {}", words([command]))
 
 
-def digest(path):
-    """Return the SHA-256 of a file."""
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     total = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -165,8 +183,8 @@ def digest(path):
     return total.hexdigest()
 
 
-def show(what, have, total):
-    """Show how far it is, on a terminal."""
+def show(what: str, have: int, total: int) -> None:
+    """Show the progress of *what*, in bytes, if the output is a terminal."""
     if sys.stdout.isatty():
         end = "\r\x1b[K" if have >= total else ""
         print(f"\r\x1b[K{what}: {size(have)} of {size(total)}{end}", end="", flush=True)

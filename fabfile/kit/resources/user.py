@@ -1,24 +1,36 @@
-"""A login user, and the keys that may log in as that user."""
+"""Login accounts, and the SSH keys that may log in to them."""
 
 import re
 import time
 from dataclasses import dataclass, field
 
-from ..quote import Shell, sh, words
+from ..quote import program, script, sh
 from ..rollback import Rollback
 from ..secret import Secret, generated
 from .base import Resource, as_owner
 
 MADE = "made by remote-jupyter"  # in the comment field of the accounts that we make
-SYSTEM = "belongs to the system (uid {}), and is no person's; choose another name"
+SYSTEM = "this account belongs to the system (uid {}); choose another name"
 
 
 @dataclass(frozen=True)
 class User(Resource):
-    """A person's account with its own group, this *home*, a shell, membership of *groups* and not of *not_groups*, a password.
+    """A person's login account with its own group.
 
-    A user who exists keeps what is not asked for: *shell* and *password* may be left out. With *adopt* false, one whom we
-    did not make is refused. Where no password was ever set and *needs_password* says so, one is generated and told once.
+    An account that exists keeps what is not asked for.
+
+    Args:
+        name: the login name.
+        home: the home directory; it must be the account's own.
+        shell: the login shell; empty means any.
+        groups: groups that the account is a member of.
+        not_groups: groups that the account is not a member of.
+        password: the password; None means any.
+        needs_password: whether to generate a password, and show it once, if there is none.
+        adopt: whether to change an account that we did not make.
+        rollback_timeout: seconds until the host undoes what could lock everyone out.
+        told: receives the password that was generated.
+        known: receives it too, for those who log in with it.
     """
 
     name: str
@@ -31,56 +43,52 @@ class User(Resource):
     adopt: bool = True
     rollback_timeout: int = 60
     told: list = field(default_factory=list, compare=False, repr=False)
-    known: list = field(
-        default_factory=list, compare=False, repr=False
-    )  # of whoever wants to log in with it
+    known: list = field(default_factory=list, compare=False, repr=False)
 
     undo = "remove-user --user {0.name}"
 
     def probe(self):
-        return sh(
-            """
-            name={} home={} shell={}
+        text = """
             [ -z "$shell" ] || [ -x "$shell" ] || echo no shell
-            getent passwd "$name" && { getent shadow "$name"; id -nG "$name"; exit 0; }
-            getent group "$name" | awk -F: '{ print "group", $3 }'
-            [ -z "$(ls -A "$home" 2>/dev/null)" ] || echo "home $(stat -c %U "$home")"
-            """,
-            self.name,
-            self.home,
-            self.shell,
-        )
+            if getent passwd "$name"; then
+                getent shadow "$name"
+                id -nG "$name"
+            else
+                getent group "$name" | awk -F: '{ print "group", $3 }'
+                [ -z "$(ls -A "$home" 2>/dev/null)" ] || echo "home $(stat -c %U "$home")"
+            fi
+        """
+        return script(text, name=self.name, home=self.home, shell=self.shell)
 
     def parse(self, output):
         lines = output.splitlines()
         if lines[:1] == ["no shell"]:
             return self.parse("\n".join(lines[1:])) | {"no shell": self.shell}
         if not lines or ":" not in lines[0]:
-            left = dict(
-                line.split() for line in lines
-            )  # a group and a home that are there without the user
+            # A group and a home may exist without the account.
+            left = dict(line.split() for line in lines)
             return {"exists": None, "shell": None, "groups": None, "password": None} | left
         _, _, uid, _, gecos, home, shell = lines[0].split(":")
         stored = lines[1].split(":")[1] if len(lines) > 1 and ":" in lines[1] else ""
         groups = lines[-1].split()
-        if not stored.strip("!*"):
-            password = "none"
-        elif self.password and not self.password.matches("sha512_crypt", stored):
-            password = "another"
-        else:
-            password = "set"
-        missing = " ".join(group for group in self.groups if group not in groups)
         return {
             "exists": "yes",
             "uid": uid,
             "home": home,
             "ours": "yes" if MADE in gecos else "no",
             "shell": shell,
-            "missing groups": missing,
+            "missing groups": " ".join(group for group in self.groups if group not in groups),
             "surplus groups": " ".join(group for group in self.not_groups if group in groups),
             "locked": "yes" if expired(lines[1]) else "no",
-            "password": password,
+            "password": self._password(stored),
         }
+
+    def _password(self, stored):
+        if not stored.strip("!*"):
+            return "none"
+        if self.password and not self.password.matches("sha512_crypt", stored):
+            return "another"
+        return "set"
 
     def desired(self):
         desired = {"exists": "yes", "missing groups": ""}
@@ -94,80 +102,79 @@ class User(Resource):
 
     def conflict(self, actual):
         if "no shell" in actual:
-            return f"{self.shell} is not installed there, and sshd lets nobody in without a shell; install it, or choose another"
+            return (
+                f"{self.shell} is not installed, and SSH logins need a shell that exists; "
+                "install it or choose another one"
+            )
         if not actual["exists"]:
-            if not 1000 <= int(actual.get("group", 1000)) < 60000:
-                return f"a group of this name belongs to the system (gid {actual['group']}); choose another name"
+            if not is_person(actual.get("group", 1000)):
+                return (
+                    f"a group of this name belongs to the system (gid {actual['group']}); "
+                    "choose another name"
+                )
             if "home" in actual:
-                return f"{self.home} is there already, with files of {actual['home']}; move it away, or set user.home"
+                return (
+                    f"{self.home} exists already and has files of {actual['home']}; "
+                    "move it away or set user.home"
+                )
             return None
-        if not 1000 <= int(actual["uid"]) < 60000:
+        if not is_person(actual["uid"]):
             return SYSTEM.format(actual["uid"])
         if actual["home"] != self.home:
-            return f"this user exists, at home in {actual['home']} and not in {self.home}; set user.home, or choose another name"
+            return (
+                f"this account exists, and its home is {actual['home']} instead of {self.home}; "
+                "set user.home or choose another name"
+            )
         if actual["locked"] == "yes" and self != User(self.name, self.home):
-            return "this account is locked; let it in again with lock-user --unlock first"
+            return "this account is locked; run lock-user --unlock first"
         if not self.adopt and actual["ours"] == "no" and self.changed(actual):
-            return "this user exists, and was not made by us: set user.adopt if sudo and keys shall be given to this account"
+            return (
+                "this account exists and was not made by us: "
+                "set user.adopt to give it sudo and SSH keys"
+            )
         return None
 
     def apply(self, actual):
-        script = ""
+        steps = []
         if not actual["exists"]:
-            # A group of this name may be left from a user who was removed.
-            script += sh("getent group {} >/dev/null && own='-g' || own='-U'\n", self.name)
-            script += sh(
-                'if [ "$own" = -g ]; then useradd -m -c {} -d {} -s {} -g {} {}; ',
-                MADE,
-                self.home,
-                self.shell or "/bin/bash",
-                self.name,
-                self.name,
-            )
-            script += sh(
-                "else useradd -m -c {} -d {} -s {} -U {}; fi\n",
-                MADE,
-                self.home,
-                self.shell or "/bin/bash",
-                self.name,
-            )
-            # An empty folder, such as a volume mounted there, stays root's otherwise.
-            script += sh("chown {}: {}\n", self.name, self.home)
+            steps.append(self._create())
         elif "shell" in self.changed(actual):
-            script += sh("usermod -s {} {}\n", self.shell, self.name)
+            steps.append(sh("usermod -s {} {}\n", self.shell, self.name))
         for group in self.groups:
-            script += sh("usermod -a -G {} {}\n", group, self.name)
+            steps.append(sh("usermod -a -G {} {}\n", group, self.name))
         for group in actual.get("surplus groups", "").split():
-            script += sh("gpasswd -d {} {} >/dev/null\n", self.name, group)
+            steps.append(sh("gpasswd -d {} {} >/dev/null\n", self.name, group))
         if self.desired().get("password", actual["password"]) != actual["password"]:
             password = self.password or generated()
             if not self.password:
                 self.told.append(password)
                 self.known.append(password)
-            # chpasswd reads its standard input, so the hash is in no argument list.
-            script += sh(
-                "printf '%s:%s\\n' {} {} | chpasswd -e\n",
-                self.name,
-                password.hashed("sha512_crypt"),
-            )
-        return script
+            # chpasswd reads standard input, so the hash is in no argument list.
+            hashed = password.hashed("sha512_crypt")
+            steps.append(sh("printf '%s:%s\\n' {} {} | chpasswd -e\n", self.name, hashed))
+        return "".join(steps)
+
+    def _create(self):
+        text = """
+            # A removed account may have left its group.
+            if getent group "$name" >/dev/null; then set -- -g "$name"; else set -- -U; fi
+            useradd -m -c "$comment" -d "$home" -s "$shell" "$@" "$name"
+            # useradd leaves an empty directory, such as a mounted volume, to root.
+            chown "$name:" "$home"
+        """
+        shell = self.shell or "/bin/bash"
+        return script(text, name=self.name, home=self.home, shell=shell, comment=MADE)
 
     def rollback_for(self, actual):
         if not actual["exists"]:
             return None
-        back = [
-            sh("gpasswd -a {} {}", self.name, group) for group in actual["surplus groups"].split()
-        ]
-        back += (
-            [sh("usermod -s {} {}", actual["shell"], self.name)]
-            if "shell" in self.changed(actual)
-            else []
-        )
-        return (
-            Rollback("account", back="\n".join(back), seconds=self.rollback_timeout)
-            if back
-            else None
-        )
+        groups = actual["surplus groups"].split()
+        back = [sh("gpasswd -a {} {}", self.name, group) for group in groups]
+        if "shell" in self.changed(actual):
+            back.append(sh("usermod -s {} {}", actual["shell"], self.name))
+        if not back:
+            return None
+        return Rollback("account", back="\n".join(back), seconds=self.rollback_timeout)
 
     def merge(self, other):
         if isinstance(other, User) and other == User(self.name, self.home):
@@ -177,14 +184,24 @@ class User(Resource):
     def notice(self):
         if not self.told:
             return None
-        return f"The password of {self.name} (for sudo) is now: {self.told[-1].reveal()}   It is shown only this once."
+        return (
+            f"The password of {self.name} (for sudo) is now: {self.told[-1].reveal()}   "
+            "It is shown only this once."
+        )
 
 
 @dataclass(frozen=True)
 class AuthorizedKeys(Resource):
-    """Each of *keys*, and each that may log in as *copied_from*, may log in as *user*; keys that others put there stay.
+    """The SSH keys that may log in to an account. Keys that others added stay.
 
-    None of the keys *removed* may. With *needed*, having none at all is refused: nobody could log in.
+    Args:
+        user: the account.
+        home: its home directory.
+        keys: public keys that may log in, as lines of an authorized_keys file.
+        removed: public keys that may not log in.
+        copied_from: another account, whose keys may log in too.
+        needed: whether it is a conflict if no key remains.
+        rollback_timeout: seconds until the host restores keys that were removed.
     """
 
     user: str
@@ -199,82 +216,80 @@ class AuthorizedKeys(Resource):
 
     @property
     def path(self):
-        """The file of the keys."""
+        """The file that has the keys."""
         return f"{self.home}/.ssh/authorized_keys"
 
     def probe(self):
-        return sh(
-            """
-            p={}
-            if [ -L "$p" ]; then echo 'a symbolic link'
-            elif [ -f "$p" ]; then stat -c '%U %a' "$p"; cat "$p"
-            elif [ -e "$p" ]; then stat -c 'a %F' "$p"
+        text = """
+            if [ -L "$path" ]; then echo 'a symbolic link'
+            elif [ -f "$path" ]; then stat -c '%U %a' "$path"; cat "$path"
+            elif [ -e "$path" ]; then stat -c 'a %F' "$path"
             else echo absent; fi
             printf '\\000'
-            from={}
-            from=$(getent passwd "$from" | cut -d: -f6)/.ssh/authorized_keys
+            from=$(getent passwd "$other" | cut -d: -f6)/.ssh/authorized_keys
             [ ! -f "$from" ] || cat "$from"
-            """,
-            self.path,
-            self.copied_from,
-        )
+        """
+        return script(text, path=self.path, other=self.copied_from)
 
     def parse(self, output):
-        mine, _, others = output.partition("\0")
-        head, _, text = mine.partition("\n")
-        there = {blob for blob, _ in keys_in(text)}
-        offered = [(blob, line) for key in self.keys for blob, line in keys_in(key)]
-        # A key that may only run one command (cloud images: "log in as …") would let nobody in.
-        offered += [
-            (blob, line) for blob, line in keys_in(others) if "command=" not in line.split(blob)[0]
-        ]
-        gone = {blob for key in self.removed for blob, _ in keys_in(key)}
-        missing = {blob: line for blob, line in offered if blob not in there | gone}
-        foreign = head if head.startswith("a ") and not head[-1].isdigit() else ""
-        owner, mode = head.split() if head != "absent" and not foreign else (None, None)
+        file, _, copied = output.partition("\0")
+        head, _, text = file.partition("\n")
+        present = {key for key, _ in keys_in(text)}
+        removed = {key for line in self.removed for key, _ in keys_in(line)}
+        offered = self._offered(copied)
+        missing = {key: line for key, line in offered if key not in present | removed}
+        surplus = [line for line in text.splitlines() if {key for key, _ in keys_in(line)} & removed]
         return {
+            **self._about(head),
             "missing keys": "\n".join(missing.values()),
-            "surplus keys": "\n".join(
-                line for line in text.splitlines() if {blob for blob, _ in keys_in(line)} & gone
-            ),
-            "owner": owner,
-            "mode": mode and mode.zfill(4),
-            "foreign": foreign,
-            "any": bool((there | {blob for blob, _ in offered}) - gone),
+            "surplus keys": "\n".join(surplus),
+            "any": bool((present | {key for key, _ in offered}) - removed),
         }
+
+    def _offered(self, copied):
+        """Return (key, line) of each key that may log in, with those of the other account."""
+        own = [pair for key in self.keys for pair in keys_in(key)]
+        # A key that may only run one command gives no login. Cloud images have one for root, which
+        # prints "log in as ...".
+        logins = [
+            (key, line) for key, line in keys_in(copied) if "command=" not in line.split(key)[0]
+        ]
+        return own + logins
+
+    def _about(self, head):
+        """Return the owner and mode in the first line of the probe's output."""
+        if head == "absent":
+            return {"foreign": "", "owner": None, "mode": None}
+        if head.startswith("a ") and not head[-1].isdigit():
+            return {"foreign": head, "owner": None, "mode": None}
+        owner, mode = head.split()
+        return {"foreign": "", "owner": owner, "mode": mode.zfill(4)}
 
     def desired(self):
         return {"missing keys": "", "surplus keys": "", "owner": self.user, "mode": "0600"}
 
     def conflict(self, actual):
         if actual["foreign"]:
-            return f"there is {actual['foreign']} where a file should be; move it away, then run this again"
+            return (
+                f"{actual['foreign']} is in the place of the file; move it away and run this again"
+            )
         if self.needed and not actual["any"]:
-            return f"nobody could log in as {self.user}: name a key or a file of keys in user.authorized_keys"
+            return (
+                f"no key could log in as {self.user}: "
+                "set user.authorized_keys to a key or a file of keys"
+            )
         return None
 
     def apply(self, actual):
-        surplus = words(f"-e{line}" for line in actual["surplus keys"].splitlines())
-        # grep's status 1 says that nothing is left; a full disk is 2.
-        kept = (
-            sh('{ grep -vxF {} "$p" >"$new" || [ $? = 1 ]; }', surplus)
-            if surplus
-            else Shell('cat "$p" >"$new"')
+        missing = actual["missing keys"]
+        code = program(
+            "write-keys",
+            *[f"-e{line}" for line in actual["surplus keys"].splitlines()],
+            path=self.path,
+            template=f"{self.home}/.ssh/.authorized_keys.XXXXXX",
+            missing=missing + "\n" if missing else "",
         )
-        script = sh(
-            """
-            p={} new=$(mktemp {}); trap 'rm -f "$new"' EXIT
-            if [ -e "$p" ]; then {}; [ -z "$(tail -c 1 "$new")" ] || echo >>"$new"; fi
-            printf '%s' {} >>"$new" || { echo 'the disk is full' >&2; exit 1; }
-            chmod 0600 "$new"
-            mv -fT "$new" "$p"
-            """,
-            self.path,
-            f"{self.home}/.ssh/.authorized_keys.XXXXXX",
-            kept,
-            actual["missing keys"] + "\n" if actual["missing keys"] else "",
-        )
-        return as_owner(self.user, self.path, script)
+        return as_owner(self.user, self.path, code)
 
     def diff(self, actual):
         lines = [f"-{line}" for line in actual["surplus keys"].splitlines()]
@@ -284,15 +299,20 @@ class AuthorizedKeys(Resource):
     def rollback_for(self, actual):
         if not actual["surplus keys"]:
             return None
-        script = sh("printf '\\n%s\\n' {} >>{}", actual["surplus keys"], self.path)
-        return Rollback(
-            "keys", back=as_owner(self.user, self.path, script), seconds=self.rollback_timeout
-        )
+        code = sh("printf '\\n%s\\n' {} >>{}", actual["surplus keys"], self.path)
+        back = as_owner(self.user, self.path, code)
+        return Rollback("keys", back=back, seconds=self.rollback_timeout)
 
 
 @dataclass(frozen=True)
 class UserLocked(Resource):
-    """The account of *user* lets nobody in, by key or password, or with *locked* false does again; *or_gone*: or is not there."""
+    """A login account that cannot log in, neither by key nor by password.
+
+    Args:
+        name: the login name.
+        locked: False means that the account can log in.
+        or_gone: whether a missing account is fine too.
+    """
 
     name: str
     locked: bool = True
@@ -312,21 +332,30 @@ class UserLocked(Resource):
         return {"state": "locked" if self.locked else "open"}
 
     def conflict(self, actual):
-        return None if actual["state"] else "there is no such user; see user.name"
+        return None if actual["state"] else "there is no such account; check user.name"
 
     def apply(self, actual):
         if self.locked:
             return sh("usermod --lock --expiredate 1 {}", self.name)
-        # Where no password was ever set there is nothing to unlock but the account.
-        unlock = "usermod --expiredate '' {}\ncase $(getent shadow {} | cut -d: -f2) in '!'?*) usermod --unlock {};; esac"
-        return sh(unlock, self.name, self.name, self.name)
+        # usermod --unlock refuses an account that never had a password.
+        text = """
+            usermod --expiredate '' "$name"
+            case $(getent shadow "$name" | cut -d: -f2) in '!'?*) usermod --unlock "$name";; esac
+        """
+        return script(text, name=self.name)
 
 
 @dataclass(frozen=True)
 class UserAbsent(Resource):
-    """There is no user *name*; the *home* stays, unless *with_home* says that it goes too.
+    """No account of a name exists.
 
-    Whoever runs something, and with *adopt* false whom we did not make, is refused.
+    An account that runs programs is a conflict.
+
+    Args:
+        name: the login name.
+        home: its home directory.
+        with_home: whether to remove the home directory too.
+        adopt: whether to remove an account that we did not make.
     """
 
     name: str
@@ -338,12 +367,12 @@ class UserAbsent(Resource):
 
     def probe(self):
         text = """
-            name={}
             getent passwd "$name" || exit 0
-            ps -o comm= -u "$name" 2>/dev/null | sed -E '/^(systemd|\\(sd-pam\\)|dbus-daemon|sshd|sshd-session)$/d' | sort -u
+            logins='/^(systemd|\\(sd-pam\\)|dbus-daemon|sshd|sshd-session)$/d'
+            ps -o comm= -u "$name" 2>/dev/null | sed -E "$logins" | sort -u
             :
         """
-        return sh(text, self.name)
+        return script(text, name=self.name)
 
     def parse(self, output):
         if not output:
@@ -364,31 +393,49 @@ class UserAbsent(Resource):
     def conflict(self, actual):
         if not actual["user"]:
             return None
-        if not 1000 <= int(actual["uid"]) < 60000:
+        if not is_person(actual["uid"]):
             return SYSTEM.format(actual["uid"])
         if not self.adopt and not actual["ours"]:
-            return "this user was not made by us: set user.adopt if the account shall be removed all the same"
+            return "this account was not made by us: set user.adopt to remove it anyway"
         if actual["home"] != self.home:
-            return f"this user is at home in {actual['home']} and not in {self.home}; set user.home"
+            return (
+                f"the home of this account is {actual['home']} instead of {self.home}; "
+                "set user.home"
+            )
         if actual["running"]:
-            return f"this user still runs {actual['running']}; end that first, as by stopping its service"
+            return (
+                f"this account still runs {actual['running']}; end that first, "
+                "for example by stopping its service"
+            )
         return None
 
     def apply(self, actual):
-        # Logins that are just ending, or that nobody ended.
-        script = """
-            loginctl terminate-user {} 2>/dev/null || :
-            systemctl stop {} 2>/dev/null || :
+        text = """
+            # End logins that are about to end anyway, or that were forgotten.
+            loginctl terminate-user "$name" 2>/dev/null || :
+            systemctl stop "$manager" 2>/dev/null || :
             tries=0
-            while ps -u {} >/dev/null && [ $tries -lt 50 ]; do tries=$((tries + 1)); sleep 0.1; done
-            userdel {} {}
+            while ps -u "$name" >/dev/null && [ $tries -lt 50 ]; do
+                tries=$((tries + 1))
+                sleep 0.1
+            done
+            if [ -n "$with_home" ]; then userdel --remove "$name"; else userdel "$name"; fi
         """
-        home = words(["--remove"] if self.with_home else [])
-        return sh(script, self.name, f"user@{actual['uid']}.service", self.name, home, self.name)
+        manager = f"user@{actual['uid']}.service"
+        return script(text, name=self.name, manager=manager, with_home=self.with_home)
 
 
-def expired(line):
-    """Return whether the account of this *line* of the shadow file has expired, as a locked one has."""
+def is_person(number: int | str) -> bool:
+    """Return whether a uid or gid is one of those that Debian gives to people."""
+    return 1000 <= int(number) < 60000
+
+
+def expired(line: str) -> bool:
+    """Return whether an account has expired, as a locked one has.
+
+    Args:
+        line: its line of ``getent shadow``.
+    """
     day = line.split(":")[7] if line.count(":") > 7 else ""
     return bool(day) and int(day) * 86400 <= time.time()
 
@@ -396,8 +443,8 @@ def expired(line):
 KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[\w@.-]+\s+[A-Za-z0-9+/=]{40,})")
 
 
-def keys_in(text):
-    """Return (type and key, line) of each public key in *text*, in OpenSSH's authorized_keys format."""
+def keys_in(text: str) -> list[tuple[str, str]]:
+    """Return (type and key, whole line) of each public key in an authorized_keys file."""
     found = []
     for line in text.splitlines():
         if not line.lstrip().startswith("#") and (match := KEY.search(line)):
