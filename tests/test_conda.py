@@ -303,6 +303,6 @@ def test_the_operators_copy_of_another_file_does_not_stay(web, tmp_path, monkeyp
     folder, address = web
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (folder / "x.sh").write_bytes(b"<html>")
-    with pytest.raises(RemoteError, match="gave something else"):
+    with pytest.raises(RemoteError, match="gave another file"):
         fetched(Source(f"{address}/x.sh", SUM))
     assert list((tmp_path / "cache/remote-jupyter").iterdir()) == []

@@ -1,7 +1,7 @@
 """Close the ways to Jupyter that were not chosen."""
 
 from ..kit.quote import script
-from ..kit.resources import Check, Withdrawn
+from ..kit.resources import Check, FileAbsent
 from ..kit.resources.check import fail, ok
 from ..resources import ApacheInclude, ApacheOff, NoCopy, Renewal
 from ..settings import setup
@@ -31,7 +31,7 @@ def close_other_access(c, s):
         yield removed_from_apache(ACME_SITE)
     if 80 not in open_ports(s):
         # certbot keeps its certificate; without port 80 each renewal would fail, twice a day.
-        yield Withdrawn(HOOK)
+        yield FileAbsent(HOOK, foreign="keep")
         yield Renewal(CERTBOT_NAME, by_timer=False)
         yield ApacheOff()
 
@@ -41,7 +41,7 @@ def without_apache(s):
     own = f"{PARTS}/{s.jupyter.name}.inc"
     yield Check("other Jupyters", script(OTHER_PARTS, folder=PARTS, own=own), other_jupyters)
     yield ApacheInclude("", f"{PARTS}/*.inc", notify=apache.reload)
-    yield Withdrawn(own, notify=apache.reload)
+    yield FileAbsent(own, foreign="keep", notify=apache.reload)
     yield removed_from_apache(SITE)
     yield removed_from_apache(TLS)
 
@@ -55,7 +55,7 @@ def without_direct(s):
 def removed_from_apache(path):
     """Return the absence of a site or configuration of ours, and of the link that enables it."""
     link = path.replace("-available", "-enabled")
-    return Withdrawn(path, links=(link,), notify=apache.reload)
+    return FileAbsent(path, foreign="keep", links=(link,), notify=apache.reload)
 
 
 def other_jupyters(output):

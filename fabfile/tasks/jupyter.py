@@ -5,7 +5,7 @@ from functools import cache
 
 from ..kit.host import Host
 from ..kit.quote import script
-from ..kit.resources import Check, Directory, File, MovedAside, Package, Withdrawn
+from ..kit.resources import Check, Directory, File, FileAbsent, MovedAside, Package
 from ..kit.resources.check import fail, ok
 from ..resources import PasswordFile
 from ..resources.jupyter import LoadedSettings
@@ -107,7 +107,7 @@ def own_tls(c, s):
 def tmux_session(s, service):
     """Yield tmux and the script that starts Jupyter in it, or the absence of that script."""
     if s.jupyter.runner != "tmux":
-        yield Withdrawn(session_script(s))
+        yield FileAbsent(session_script(s), foreign="keep")
         return
     yield Package("tmux", lock_timeout=s.apt.lock_timeout)
     content = render("tmux-session.sh.j2", name=s.jupyter.name)

@@ -73,7 +73,7 @@ def test_from_tunnel_to_apache_and_back_beside_another_site(hidden, run, tunnel,
 
     foretold = run(hidden, "tunnel-setup", "--dry", check=False)
     back = run(hidden, "tunnel-setup")
-    closed = {f"Withdrawn {path}" for path in (PART, SITE, TLS)}
+    closed = {f"FileAbsent {path}" for path in (PART, SITE, TLS)}
     closed |= {"ApacheOff", "UfwOnly", f"File {CONFIG}", "restart jupyter"}
     assert (foretold.status, foretold.having("would change")) == (3, closed)
     assert back.changed == closed
@@ -111,7 +111,7 @@ def test_from_tunnel_to_apache_and_back_beside_another_site(hidden, run, tunnel,
     hidden.ssh("echo theirs >/srv/index.html; a2ensite -q theirs; systemctl reload apache2")
     back = run(hidden, "tunnel-setup")
     assert "ApacheOff" not in back.changed
-    assert f"Withdrawn {SITE}" in back.changed
+    assert f"FileAbsent {SITE}" in back.changed
     assert "reload apache2" in back.changed
     assert oracle(hidden).service("apache2").is_running
     # And is reached from anywhere, as the operator is told.

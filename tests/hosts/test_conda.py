@@ -461,7 +461,7 @@ def test_curl_is_installed_before_the_download(plain, install, mirror):
     with nothing_changes(plain):
         dry = install("--dry")
     assert dry.status == 3
-    assert f"/{NAME} (how large, is asked as soon as curl is there)" in dry.out
+    assert f"/{NAME} (the size is unknown until curl is installed)" in dry.out
     assert mirror.fetched() == mirror.fetched("HEAD") == []
     run = install()
     # What is small is there before the packages are.
@@ -543,7 +543,7 @@ def test_other_processors_are_rejected(plain, task, fab, mirror):
         plain,
         "install-anaconda",
         "riscv64 is not supported",
-        "is known for x86_64 and aarch64",
+        "exists for x86_64 and aarch64",
     )
 
 

@@ -24,7 +24,7 @@ from .lab import base
 from .visitor import PASSWORD
 
 COPY = "/etc/remote-jupyter/jupyter-tls"
-ACME_SITE = "Withdrawn /etc/apache2/sites-available/remote-jupyter-acme.conf"
+ACME_SITE = "FileAbsent /etc/apache2/sites-available/remote-jupyter-acme.conf"
 CONFIG = {"File /home/jupyter/.jupyter/jupyter_server_config.py", "LoadedSettings jupyter"}
 NO_APACHE = (
     "apt-get purge -qy 'apache2*' >/dev/null && rm -rf /etc/apache2 /var/www /var/log/apache2"
@@ -188,7 +188,7 @@ def test_leaving_direct_access_keeps_the_certificate(site, task, oracle):
     closed = {
         f"NoCopy {COPY}",
         ACME_SITE,
-        f"Withdrawn {HOOK}",
+        f"FileAbsent {HOOK}",
         "Renewal remote-jupyter",
         "ApacheOff",
         "UfwOnly",
@@ -233,7 +233,7 @@ def test_leaving_direct_access_keeps_the_certificate(site, task, oracle):
 
     away = task(server.host, "tunnel-setup", **server.env())
     assert away.status == 0, away.text
-    assert {"Renewal remote-jupyter", "ApacheOff", f"Withdrawn {HOOK}"} < away.changed, away.text
+    assert {"Renewal remote-jupyter", "ApacheOff", f"FileAbsent {HOOK}"} < away.changed, away.text
     assert task(server.host, "tunnel-setup", **server.env()).is_calm
     assert not seen.service("apache2").is_running
     assert renewals(server)[0] == "success"

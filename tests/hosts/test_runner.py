@@ -100,7 +100,7 @@ def test_jupyter_runs_in_tmux(hidden, tunnel, run, fab):
     )
     assert run(hidden, "configure-jupyter", settings=in_tmux).is_calm
     back = run(hidden, "tunnel-setup")
-    assert back.changed == {f"File {UNIT}", f"Withdrawn {SESSION}", "restart jupyter"}
+    assert back.changed == {f"File {UNIT}", f"FileAbsent {SESSION}", "restart jupyter"}
     assert hidden.ssh("tmux ls", user="jupyter", check=False).returncode == 1
 
 

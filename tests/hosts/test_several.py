@@ -178,7 +178,7 @@ def test_jupyter_below_another_site(hidden, run, fab):
     }
     # And away again: their site is as it was, and goes on.
     gone = run(hidden, "tunnel-setup")
-    assert {"ApacheInclude nowhere", f"Withdrawn {PARTS}/jupyter.inc"} < gone.changed
+    assert {"ApacheInclude nowhere", f"FileAbsent {PARTS}/jupyter.inc"} < gone.changed
     assert hidden.ssh(f"cat {theirs}").stdout == text
     assert root.ask("GET", "/").text == "theirs\n"  # the firewall lets in to it as before
     again = run(hidden, "tunnel-setup")

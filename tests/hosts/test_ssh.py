@@ -164,7 +164,7 @@ def test_removing_a_key_keeps_the_others(door, fab, tmp_path):
     assert gets_in(door, "jupyter")
     refused = fab(door, "create-user", "--remove-key", f"{door.key}.pub", check=False)
     assert refused.returncode == 1
-    assert "nobody could log in as jupyter" in refused.stdout
+    assert "no key could log in as jupyter" in refused.stdout
     door.nsenter(f"sed -i '/^# kept/d' {path}")
 
 

@@ -1,9 +1,10 @@
-"""Ask fresh lab hosts again what the probe of each sample answers: python -m tests.samples.capture [file/absent ...]
+"""Capture what probes print on fresh hosts: python -m tests.samples.capture [NAME ...]
 
-Without names, those are asked whose probe has changed since. A sample's `release` says where it comes from: bookworm,
-trixie, any (both answer the same), or derived (known, and not captured). `packages` are installed first; `prepare`
-brings the host into the state in question, where $ADDRESS is its own. What is to be made of an answer is for a person
-to write.
+A NAME is KIND/CASE, such as file/absent. Without names, the samples whose probe has changed are
+captured. In a sample, `release` says where its output comes from: bookworm, trixie, any (both print
+the same) or derived (not captured). `packages` are installed first. `prepare` is shell code that
+brings the host into the state of the sample; $ADDRESS is the host's own. A person writes what the
+resource is to make of the output, below `expect`.
 """
 
 import hashlib
@@ -19,7 +20,10 @@ from tests.hosts import lab
 
 from . import FOLDER, load, tomllib
 
-INSTALL = "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "
+INSTALL = (
+    "apt-get update -q && "
+    "DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "
+)
 NUMBERS = itertools.count(1)
 layers = {}
 
@@ -43,7 +47,8 @@ def answer(suite, sample):
     """Return the status and output of the sample's probe on a fresh host."""
     server = host(suite, tuple(sample.get("packages", ())))
     script = PREAMBLE + sh("ADDRESS={}\n", server.address)
-    script += f"(set -e\n{sample.get('prepare', ':')}\n) </dev/null >/tmp/said 2>&1 || {{ cat /tmp/said >&2; exit 99; }}\n"
+    script += f"(set -e\n{sample.get('prepare', ':')}\n) </dev/null >/tmp/said 2>&1 ||\n"
+    script += "{ cat /tmp/said >&2; exit 99; }\n"
     script += f"(eval {words([load(sample).probe()])}) </dev/null"
     try:
         done = subprocess.run(

@@ -12,7 +12,7 @@ from .unit import PROXIES, as_unit, unit_begun
 
 CACHE = "/var/cache/remote-jupyter"
 UNIT = "remote-jupyter-download"
-UNDO = "none needed: the installer is removed after it ran, or rm {}/{{0.name}}*".format(CACHE)
+UNDO = f"none needed: the installer is removed after it ran, or rm {CACHE}/{{0.name}}*"
 
 
 @dataclass(frozen=True)
@@ -189,17 +189,20 @@ class DownloadBegun(Resource):
             return begun
         # Install curl separately, because the download would wait for all other packages.
         install = self.needs.apply(self.needs.parse(""))
-        return script("( install_curl ) || exit\nbegin_download", install_curl=install, begin_download=begun)
+        return script(
+            "( install_curl ) || exit\nbegin_download", install_curl=install, begin_download=begun
+        )
 
 
 def size(count: int | str) -> str:
     """Return a number of bytes as people read it, such as ``1.5 MiB``."""
-    count = int(count)
+    number = float(count)
     for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit != "MiB" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.2f} GiB"
+        if number < 1024:
+            digits = 1 if unit == "MiB" and number < 100 else 0
+            return f"{number:.{digits}f} {unit}"
+        number /= 1024
+    return f"{number:.2f} GiB"
 
 
 def fetching(sources: Sequence[Source]) -> Shell:

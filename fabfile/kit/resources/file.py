@@ -65,9 +65,7 @@ class File(Resource):
                 f"{actual['foreign']} is in the place of the file; move it away and run this again"
             )
         if actual["content"] is not None and MARK in self.content and MARK not in actual["content"]:
-            return (
-                "this file is not ours and would be overwritten; move it away and run this again"
-            )
+            return "this file is not ours and would be overwritten; move it away and run this again"
         return None
 
     def apply(self, actual):

@@ -238,7 +238,9 @@ class AuthorizedKeys(Resource):
         removed = {key for line in self.removed for key, _ in keys_in(line)}
         offered = self._offered(copied)
         missing = {key: line for key, line in offered if key not in present | removed}
-        surplus = [line for line in text.splitlines() if {key for key, _ in keys_in(line)} & removed]
+        surplus = [
+            line for line in text.splitlines() if {key for key, _ in keys_in(line)} & removed
+        ]
         return {
             **self._about(head),
             "missing keys": "\n".join(missing.values()),
