@@ -24,11 +24,15 @@ def as_owner(user: str, path: str, code: str) -> Shell:
     """
     if user == "root":
         return Shell(code)
-    text = """
+    return script(
+        """
         [ ! -e "$path" ] || chown -h "$owner:" "$path"
         print_code | runuser -u "$owner" -- /bin/sh -e
-    """
-    return script(text, path=path, owner=user, print_code=sh("printf %s {}", words([code])))
+        """,
+        path=path,
+        owner=user,
+        print_code=sh("printf %s {}", words([code])),
+    )
 
 
 def stat_fields(head: str) -> dict[str, str]:

@@ -28,15 +28,17 @@ class Directory(Resource):
     undo = "rmdir {0.path}, once it is empty"
 
     def probe(self):
-        text = """
+        return script(
+            """
             if [ -L "$path" ]; then echo 'a symbolic link'
             elif [ -d "$path" ]; then
                 stat -c '%U %G %a' "$path"
                 [ -z "$(ls -A "$path")" ] || echo not empty
             elif [ -e "$path" ]; then stat -c 'a %F' "$path"
             else echo absent; fi
-        """
-        return script(text, path=self.path)
+            """,
+            path=self.path,
+        )
 
     def parse(self, output):
         if output.strip() == "absent":

@@ -81,7 +81,8 @@ class Download(Resource):
     undo = UNDO
 
     def probe(self):
-        text = """
+        return script(
+            """
             choose
             echo "url $url"
             if unless; then
@@ -91,8 +92,10 @@ class Download(Resource):
                 echo 'state absent'
                 [ ! -f "$file.part" ] || stat -c 'part %s' "$file.part"
             fi
-        """
-        return script(text, choose=chosen(self.sources), unless=self.unless)
+            """,
+            choose=chosen(self.sources),
+            unless=self.unless,
+        )
 
     def parse(self, output):
         actual = dict(line.split(" ", 1) for line in output.splitlines())

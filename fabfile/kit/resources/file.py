@@ -39,13 +39,15 @@ class File(Resource):
     undo = "rm {0.path}"
 
     def probe(self):
-        text = """
+        return script(
+            """
             if [ -L "$path" ]; then echo 'a symbolic link'
             elif [ -f "$path" ]; then stat -c '%U %G %a' "$path" && head -c 1000000 "$path"
             elif [ -e "$path" ]; then stat -c 'a %F' "$path"
             else echo absent; fi
-        """
-        return script(text, path=self.path)
+            """,
+            path=self.path,
+        )
 
     def parse(self, output):
         head, _, content = output.partition("\n")
@@ -123,13 +125,17 @@ class FileAbsent(Resource):
     undo = "run the task that wrote {0.path}"
 
     def probe(self):
-        text = """
+        return script(
+            """
             if [ -f "$path" ] && [ ! -L "$path" ] && grep -qF "$mark" "$path"; then echo ours
             elif [ -e "$path" ] || [ -L "$path" ]; then echo foreign
             else echo absent; fi
             for link in "$@"; do [ "$(readlink -m "$link")" != "$path" ] || echo link; done
-        """
-        return script(text, *self.links, path=self.path, mark=MARK)
+            """,
+            *self.links,
+            path=self.path,
+            mark=MARK,
+        )
 
     def parse(self, output):
         file, *links = output.split()
@@ -146,13 +152,16 @@ class FileAbsent(Resource):
         return None
 
     def apply(self, actual):
-        text = """
+        return script(
+            """
             for link in "$@"; do
                 [ "$(readlink -m "$link")" != "$path" ] || rm -f "$link"
             done
             rm -f "$path"
-        """
-        return script(text, *self.links, path=self.path)
+            """,
+            *self.links,
+            path=self.path,
+        )
 
 
 @dataclass(frozen=True)
@@ -174,12 +183,15 @@ class MovedAside(Resource):
     undo = "mv {0.to} {0.path}"
 
     def probe(self):
-        text = """
+        return script(
+            """
             for path in "$@"; do
                 if [ -e "$path" ] || [ -L "$path" ]; then echo there; else echo absent; fi
             done
-        """
-        return script(text, self.path, self.to)
+            """,
+            self.path,
+            self.to,
+        )
 
     def parse(self, output):
         state, other = output.split()

@@ -60,7 +60,8 @@ class Package(Resource):
 
     def probe(self):
         # The simulation runs without the caches, because apt would write them.
-        text = """
+        return script(
+            """
             status=$(dpkg-query -W -f '${Package} ${db:Status-Status}\\n' "$@" 2>/dev/null)
             [ -z "$status" ] || echo "$status"
             [ "$(echo "$status" | grep -c ' installed$')" = "$#" ] ||
@@ -68,8 +69,9 @@ class Package(Resource):
                     -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \\
                     --no-install-recommends install "$@" 2>/dev/null |
                 sed -n 's/^Remv \\([^ ]*\\).*/\\1 removed/p'
-        """
-        return script(text, *self.names)
+            """,
+            *self.names,
+        )
 
     def parse(self, output):
         lines = [line.split() for line in output.splitlines()]

@@ -27,13 +27,17 @@ class Service(Resource):
     undo = "systemctl disable --now {0.name}"
 
     def probe(self):
-        text = """
+        unit = self.name if "." in self.name else f"{self.name}.service"
+        return script(
+            """
             seen=$(systemctl show -p LoadState -p ActiveState -p UnitFileState "$unit") || exit
             case "$seen" in *LoadState=not-found*) [ -n "$ours" ] || exit "$unknown";; esac
             printf '%s\\n' "$seen"
-        """
-        unit = self.name if "." in self.name else f"{self.name}.service"
-        return script(text, unit=unit, ours=self.ours, unknown=CANNOT_KNOW)
+            """,
+            unit=unit,
+            ours=self.ours,
+            unknown=CANNOT_KNOW,
+        )
 
     def parse(self, output):
         actual = dict(line.split("=", 1) for line in output.splitlines())
@@ -51,12 +55,15 @@ class Service(Resource):
         return None
 
     def apply(self, actual):
-        text = """
+        return script(
+            """
             systemctl daemon-reload
             systemctl enable -q "$unit"
             start
-        """
-        return script(text, unit=self.name, start=self.started("start"))
+            """,
+            unit=self.name,
+            start=self.started("start"),
+        )
 
     def supersedes(self, actual):
         return (self.restart.name,) if actual["active"] != "active" else ()
@@ -67,12 +74,15 @@ class Service(Resource):
 
         It does nothing if the service does not run.
         """
-        text = """
+        code = script(
+            """
             if systemctl is-active -q "$unit"; then
                 check && systemctl reload "$unit"
             fi
-        """
-        code = script(text, unit=self.name, check=Shell(self.check))
+            """,
+            unit=self.name,
+            check=Shell(self.check),
+        )
         return Handler(f"reload {self.name}", code)
 
     @property
@@ -81,14 +91,18 @@ class Service(Resource):
 
         It does nothing if the service does not run.
         """
-        text = """
+        started = self.started("restart")
+        code = script(
+            """
             if systemctl is-active -q "$unit"; then
                 check && systemctl daemon-reload || exit 1
                 restart
             fi
-        """
-        started = self.started("restart")
-        code = script(text, unit=self.name, check=Shell(self.check), restart=started)
+            """,
+            unit=self.name,
+            check=Shell(self.check),
+            restart=started,
+        )
         return Handler(f"restart {self.name}", code)
 
     def started(self, verb: str) -> Shell:
@@ -97,7 +111,8 @@ class Service(Resource):
         Args:
             verb: ``start`` or ``restart``.
         """
-        text = """
+        return script(
+            """
             s='' why='' tries=0
             systemctl reset-failed "$unit" 2>/dev/null || :
             systemctl "$verb" "$unit" || s=$?
@@ -113,5 +128,8 @@ class Service(Resource):
                 printf '%s\\n' "$why" >&2
                 exit 1
             fi
-        """
-        return script(text, unit=self.name, verb=verb, ready=Shell(self.ready or ":"))
+            """,
+            unit=self.name,
+            verb=verb,
+            ready=Shell(self.ready or ":"),
+        )

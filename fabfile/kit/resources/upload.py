@@ -131,19 +131,29 @@ def sent(c: Connection, local: Path, name: str) -> str:
         ConnectionLost: the connection ended during the upload.
     """
     place = f".cache/remote-jupyter/{name}"
-    begin = """
+    try:
+        have = int(
+            told(
+                c,
+                script(
+                    """
         mkdir -p "$folder"
         chmod 700 "$folder"
         stat -c %s "$place" 2>/dev/null || echo 0
-    """
-    append = 'truncate -s "$have" "$place" && exec cat >>"$place"'
-    try:
-        have = int(told(c, script(begin, folder=place.rpartition("/")[0], place=place)))
+        """,
+                    folder=place.rpartition("/")[0],
+                    place=place,
+                ),
+            )
+        )
         total = local.stat().st_size
         have = have if have <= total else 0
         channel = c.transport.open_session(timeout=30)
         channel.settimeout(60)
-        channel.exec_command(in_sh(script(append, have=have, place=place)))
+        append = script(
+            'truncate -s "$have" "$place" && exec cat >>"$place"', have=have, place=place
+        )
+        channel.exec_command(in_sh(append))
         with open(local, "rb") as file:
             file.seek(have)
             while block := file.read(1 << 18):

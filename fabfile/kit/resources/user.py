@@ -48,7 +48,8 @@ class User(Resource):
     undo = "remove-user --user {0.name}"
 
     def probe(self):
-        text = """
+        return script(
+            """
             [ -z "$shell" ] || [ -x "$shell" ] || echo no shell
             if getent passwd "$name"; then
                 getent shadow "$name"
@@ -57,8 +58,11 @@ class User(Resource):
                 getent group "$name" | awk -F: '{ print "group", $3 }'
                 [ -z "$(ls -A "$home" 2>/dev/null)" ] || echo "home $(stat -c %U "$home")"
             fi
-        """
-        return script(text, name=self.name, home=self.home, shell=self.shell)
+            """,
+            name=self.name,
+            home=self.home,
+            shell=self.shell,
+        )
 
     def parse(self, output):
         lines = output.splitlines()
@@ -155,15 +159,20 @@ class User(Resource):
         return "".join(steps)
 
     def _create(self):
-        text = """
+        shell = self.shell or "/bin/bash"
+        return script(
+            """
             # A removed account may have left its group.
             if getent group "$name" >/dev/null; then set -- -g "$name"; else set -- -U; fi
             useradd -m -c "$comment" -d "$home" -s "$shell" "$@" "$name"
             # useradd leaves an empty directory, such as a mounted volume, to root.
             chown "$name:" "$home"
-        """
-        shell = self.shell or "/bin/bash"
-        return script(text, name=self.name, home=self.home, shell=shell, comment=MADE)
+            """,
+            name=self.name,
+            home=self.home,
+            shell=shell,
+            comment=MADE,
+        )
 
     def rollback_for(self, actual):
         if not actual["exists"]:
@@ -220,7 +229,8 @@ class AuthorizedKeys(Resource):
         return f"{self.home}/.ssh/authorized_keys"
 
     def probe(self):
-        text = """
+        return script(
+            """
             if [ -L "$path" ]; then echo 'a symbolic link'
             elif [ -f "$path" ]; then stat -c '%U %a' "$path"; cat "$path"
             elif [ -e "$path" ]; then stat -c 'a %F' "$path"
@@ -228,8 +238,10 @@ class AuthorizedKeys(Resource):
             printf '\\000'
             from=$(getent passwd "$other" | cut -d: -f6)/.ssh/authorized_keys
             [ ! -f "$from" ] || cat "$from"
-        """
-        return script(text, path=self.path, other=self.copied_from)
+            """,
+            path=self.path,
+            other=self.copied_from,
+        )
 
     def parse(self, output):
         file, _, copied = output.partition("\0")
@@ -340,11 +352,13 @@ class UserLocked(Resource):
         if self.locked:
             return sh("usermod --lock --expiredate 1 {}", self.name)
         # usermod --unlock refuses an account that never had a password.
-        text = """
+        return script(
+            """
             usermod --expiredate '' "$name"
             case $(getent shadow "$name" | cut -d: -f2) in '!'?*) usermod --unlock "$name";; esac
-        """
-        return script(text, name=self.name)
+            """,
+            name=self.name,
+        )
 
 
 @dataclass(frozen=True)
@@ -368,13 +382,15 @@ class UserAbsent(Resource):
     undo = "move {0.home} away, create-user --user {0.name}, and move the files back"
 
     def probe(self):
-        text = """
+        return script(
+            """
             getent passwd "$name" || exit 0
             logins='/^(systemd|\\(sd-pam\\)|dbus-daemon|sshd|sshd-session)$/d'
             ps -o comm= -u "$name" 2>/dev/null | sed -E "$logins" | sort -u
             :
-        """
-        return script(text, name=self.name)
+            """,
+            name=self.name,
+        )
 
     def parse(self, output):
         if not output:
@@ -412,7 +428,9 @@ class UserAbsent(Resource):
         return None
 
     def apply(self, actual):
-        text = """
+        manager = f"user@{actual['uid']}.service"
+        return script(
+            """
             # End logins that are about to end anyway, or that were forgotten.
             loginctl terminate-user "$name" 2>/dev/null || :
             systemctl stop "$manager" 2>/dev/null || :
@@ -422,9 +440,11 @@ class UserAbsent(Resource):
                 sleep 0.1
             done
             if [ -n "$with_home" ]; then userdel --remove "$name"; else userdel "$name"; fi
-        """
-        manager = f"user@{actual['uid']}.service"
-        return script(text, name=self.name, manager=manager, with_home=self.with_home)
+            """,
+            name=self.name,
+            manager=manager,
+            with_home=self.with_home,
+        )
 
 
 def is_person(number: int | str) -> bool:
