@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..patchwork import files, recorded
-from ..quote import Shell, script, sh, words
+from ..quote import script, sh, words
 from .base import Resource, as_owner, stat_fields
 
 
@@ -68,17 +68,16 @@ class Directory(Resource):
     def apply(self, actual):
         make = recorded(files.directory, words([self.path]), mode=self.mode or None)
         # Only root can create a directory in a directory of root's, and only there is it safe.
-        text = """
+        code = script(
+            """
             until [ -d "$parent" ]; do parent=${parent%/*}; parent=${parent:-/}; done
             if [ ! -e "$path" ] && [ "$(stat -c %u "$parent")" = 0 ]; then mkdir -p "$path"; fi
             [ ! -e "$path" ] || chown -h "$owner" "$path"
             create
-        """
-        code = script(
-            text,
+            """,
             path=self.path,
             parent=self.path.rpartition("/")[0] or "/",
             owner=f"{self.owner}:{self.group}",
             create=as_owner(self.owner, self.path, make),
         )
-        return sh("(\n{})", Shell(code))  # other resources use this code as a part of theirs
+        return sh("(\n{})", code)  # other resources use this code as a part of theirs

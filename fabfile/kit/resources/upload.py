@@ -131,21 +131,17 @@ def sent(c: Connection, local: Path, name: str) -> str:
         ConnectionLost: the connection ended during the upload.
     """
     place = f".cache/remote-jupyter/{name}"
-    try:
-        have = int(
-            told(
-                c,
-                script(
-                    """
+    begin = script(
+        """
         mkdir -p "$folder"
         chmod 700 "$folder"
         stat -c %s "$place" 2>/dev/null || echo 0
         """,
-                    folder=place.rpartition("/")[0],
-                    place=place,
-                ),
-            )
-        )
+        folder=place.rpartition("/")[0],
+        place=place,
+    )
+    try:
+        have = int(told(c, begin))
         total = local.stat().st_size
         have = have if have <= total else 0
         channel = c.transport.open_session(timeout=30)
