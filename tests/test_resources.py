@@ -43,6 +43,11 @@ def test_every_kind_has_samples_of_three_hosts(kind):
     assert ("unknown" in found) == any(re.search(rf"\b{CANNOT_KNOW}\b", text) for text in probes)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_some_sample_of_every_kind_says_what_apply_has(kind):
+    assert any("apply" in sample["expect"] for sample in cases(kind).values())
+
+
 @pytest.mark.parametrize("sample", ALL.values(), ids=ALL)
 def test_the_output_of_a_probe_is_understood(sample):
     resource, answer, expect = load(sample), sample["probe"], sample["expect"]
@@ -87,7 +92,7 @@ def test_probes_and_changes_are_posix_shell(kind, cheap):
 
 
 @pytest.mark.parametrize("kind", vars(resources))
-def test_a_kind_is_an_immutable_value_that_explains_itself(kind):
+def test_a_kind_is_immutable_and_documented(kind):
     thing = getattr(resources, kind)
     if isinstance(thing, type):
         assert dataclasses.is_dataclass(thing)
@@ -96,7 +101,7 @@ def test_a_kind_is_an_immutable_value_that_explains_itself(kind):
         assert not thing.__doc__.startswith(f"{kind}(")
 
 
-def test_the_same_words_make_the_same_resource():
+def test_equal_arguments_make_equal_resources():
     one, same = (
         resources.User("ada", "/home/ada", groups=("sudo",), needs_password=True) for _ in range(2)
     )
@@ -104,10 +109,10 @@ def test_the_same_words_make_the_same_resource():
     assert one != resources.User("ada", "/home/ada", groups=("adm",), needs_password=True)
 
 
-# -- what one kind has and the others have not
+# -- what only one kind has
 
 
-def test_packages_of_a_plan_become_one_run_of_apt_with_the_longest_patience():
+def test_packages_merge_and_keep_the_longest_timeout():
     merge = resources.Package("b", "a", lock_timeout=5).merge(
         resources.Package("a", "c", lock_timeout=9)
     )
@@ -116,7 +121,7 @@ def test_packages_of_a_plan_become_one_run_of_apt_with_the_longest_patience():
     assert resources.Package("a").merge(resources.Directory("/a")) is None
 
 
-def test_a_user_who_only_must_be_there_is_the_one_of_an_earlier_task():
+def test_a_bare_user_merges_into_an_earlier_one():
     whole = resources.User(
         "ada", "/home/ada", shell="/bin/sh", groups=("sudo",), needs_password=True
     )
@@ -125,7 +130,7 @@ def test_a_user_who_only_must_be_there_is_the_one_of_an_earlier_task():
     assert whole.merge(resources.User("ada", "/srv/ada")) is None
 
 
-def test_only_the_missing_packages_are_installed():
+def test_only_missing_packages_are_installed():
     script = resources.Package("here", "gone").apply({"here": "installed", "gone": "absent"})
     [line] = [line for line in script.splitlines() if re.search(r"\binstall\b.*\bgone\b", line)]
     assert "here" not in line
@@ -156,15 +161,15 @@ def script_of_unit(script):
         ("pmstatus:apache2:66.6667:Unpacking apache2 (amd64)", "66 %  Unpacking apache2 (amd64)"),
         ("dlstatus:1:8.3333:Retrieving file 1 of 12", "8 %  Retrieving file 1 of 12"),
         ("pmstatus:broken", "pmstatus:broken"),
-        ("pmstatus:as:nobody:expects", "pmstatus:as:nobody:expects"),
+        ("pmstatus:of:another:form", "pmstatus:of:another:form"),
         ("Reading package lists...", "Reading package lists..."),
     ],
 )
-def test_apts_progress_is_shown_in_per_cent(line, shown):
+def test_progress_of_apt_is_shown_in_per_cent(line, shown):
     assert resources.Package("apache2").progress(line) == shown
 
 
-def test_a_user_gets_a_generated_password_only_where_there_is_none_and_it_is_told_once(cheap):
+def test_a_password_is_generated_if_there_is_none(cheap):
     user = resources.User("ada", "/home/ada", needs_password=True)
     actual = user.parse("ada:x:1000:1000::/home/ada:/bin/bash\nada:!:1:0:99999:7:::\nada\n")
     assert user.notice() is None
@@ -176,7 +181,7 @@ def test_a_user_gets_a_generated_password_only_where_there_is_none_and_it_is_tol
     assert "chpasswd -e" in script
 
 
-def test_a_user_who_exists_is_not_made_again():
+def test_an_existing_user_is_not_created_again():
     user = resources.User("ada", "/home/ada", groups=("sudo",))
     script = user.apply(
         user.parse("ada:x:1000:1000::/home/ada:/bin/bash\nada:!:1:0:99999:7:::\nada\n")
@@ -184,7 +189,7 @@ def test_a_user_who_exists_is_not_made_again():
     assert script.strip() == "usermod -a -G sudo ada"
 
 
-def test_a_password_is_hashed_anew_only_where_it_differs():
+def test_a_password_that_fits_is_not_hashed_again():
     user = resources.User("ada", "/home/ada", groups=("sudo",), password=Secret("right"))
     actual = {
         "exists": "yes",
@@ -197,7 +202,7 @@ def test_a_password_is_hashed_anew_only_where_it_differs():
     assert "chpasswd" not in user.apply(actual)
 
 
-def test_a_certificate_is_asked_for_with_every_name_and_address():
+def test_a_certificate_has_every_name_and_address():
     certificate = resources.SelfSigned("/t/cert.pem", "/t/key.pem", ("a.example.org",), days=90)
     actual = certificate.parse("address 192.0.2.10\naddress 2001:db8::1\nabsent\n")
     assert "-days 90" in certificate.apply(actual)
@@ -205,7 +210,7 @@ def test_a_certificate_is_asked_for_with_every_name_and_address():
     assert "+names: 192.0.2.10 2001:db8::1 a.example.org" in certificate.diff(actual)
 
 
-def test_a_start_of_a_service_settles_the_restart_that_was_owed():
+def test_starting_a_service_supersedes_its_restart():
     service = resources.Service("probe")
     assert service.supersedes({"active": "inactive"}) == (service.restart.name,)
     assert service.supersedes({"active": "active"}) == ()
@@ -225,7 +230,7 @@ def test_a_service_is_checked_before_its_handlers_act(handler, fine):
 
 
 @pytest.mark.parametrize(("problem", "refused"), [("too small", "too small"), ("", None)])
-def test_a_check_refuses_what_its_judge_finds_and_warns_of_the_rest(problem, refused):
+def test_a_check_fails_or_warns_as_its_judge_says(problem, refused):
     check = resources.Check("memory", "free", lambda output: Verdict(problem, f"only {output}"))
     actual = check.parse("1 MiB")
     assert check.conflict(actual) == refused
