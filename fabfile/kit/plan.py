@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from .errors import PlanFailed
 from .ledger import Ledger, Notes
@@ -38,7 +39,7 @@ class Item:
 
     task: str
     resource: Resource
-    actual: dict | None = None
+    actual: Any = None
     applied: bool = False
 
     @property

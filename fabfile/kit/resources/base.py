@@ -101,7 +101,7 @@ class Resource:
     # How a person undoes the change; {0} is the resource, {1} the names of its packages.
     undo: ClassVar[str]
 
-    def probe(self) -> str:
+    def probe(self) -> Shell:
         """Return read-only shell code whose standard output `parse` understands.
 
         It exits with 0 on a bare host too, because absence is an answer. `CANNOT_KNOW` is the
@@ -124,7 +124,7 @@ class Resource:
         """Return the desired state. Names that only the actual state has do not count."""
         raise NotImplementedError
 
-    def apply(self, actual: dict[str, Any]) -> str:
+    def apply(self, actual: dict[str, Any]) -> Shell:
         """Return shell code that changes the host from *actual* to the desired state.
 
         It is run by ``sh`` as root with ``set -e``, and is safe to repeat.
