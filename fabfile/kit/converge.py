@@ -122,7 +122,7 @@ class Run:
             self.observe_all()
         if self.left_armed:
             [answer] = self.shell.batch([self.ledger.roll_back()])
-            self.report_rolled_back(answer)
+            self.report_rolled_back(answer, ": changed by an earlier run, and never verified")
             self.observe_all()
         check_conflicts(self.plan.items, self.report, "Nothing was changed.")
 
@@ -359,13 +359,17 @@ class Run:
             text = f"{names}: the server does it by itself within {seconds} seconds"
             self.report.line("", "rolling back", text)
 
-    def report_rolled_back(self, answer: Answer) -> None:
-        """Report what the server has restored, as it compared it itself."""
-        statuses = {"restored": "rolled back", "failed": "not restored", "damaged": "discarded"}
+    def report_rolled_back(self, answer: Answer, why: str = "") -> None:
+        """Report what the server has restored, as it compared it itself, and *why*."""
+        statuses = {
+            "restored": ("rolled back", why),
+            "failed": ("not restored", why),
+            "damaged": ("discarded", ": saved by a run that was interrupted before its change"),
+        }
         found = [line.split(" ", 1) for line in answer.out.splitlines() if " " in line]
-        for status, name in found:
-            why = ": an interrupted run left it before its change" if status == "damaged" else ""
-            self.report.line("", statuses.get(status, status), f"{name}{why}")
+        for kind, name in found:
+            status, detail = statuses[kind]
+            self.report.line("", status, f"{name}{detail}")
         if not answer.ok:
             self.report.line("", "not restored", said(answer))
         elif not found:

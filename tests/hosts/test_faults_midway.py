@@ -76,7 +76,7 @@ def test_waits_for_another_apt_and_names_it(new_host, suite, lock, task):
     assert is_one_failure(
         run, host, "create-user", "Package sudo: apply failed", holder, "apt.lock_timeout"
     )
-    assert "not reached  User jupyter" in run.out
+    assert "skipped      User jupyter" in run.out
     assert "jupyter" not in (host.root / "etc/passwd").read_text()
 
     host.nsenter("systemctl stop holder")
@@ -306,7 +306,7 @@ def test_next_run_repeats_a_failed_reload(used, full_setup):
         run = full_setup(used)
     finally:
         used.nsenter(f"rm -r {folder}; systemctl daemon-reload")
-    assert is_one_failure(run, used, "handlers", "reload apache2: ", "has not taken it up")
+    assert is_one_failure(run, used, "handlers", "reload apache2: ", "has not picked it up")
     assert run.changed == {f"File {SITE}"}
     assert "X-Older" in head(used)
     dry, again = full_setup(used, "--dry"), full_setup(used)
@@ -372,7 +372,7 @@ def test_next_run_resumes_after_a_dead_connection(used, gate, running, full_setu
         "PipPackages jupyterlab notebook",
         "The connection ended in the middle",
     )
-    assert "not reached" in run.out
+    assert "skipped" in run.out
     assert unit(used, "pip") == instance
 
     second = running(used, "full-setup")
@@ -422,7 +422,7 @@ def test_ctrl_c_reports_what_was_done(used, gate, running, full_setup):
     assert "Run the same command again" in line
     assert f"changed      Directory {HOME}/.ssh" in run.out
     assert [at for at, _ in failures(run, used)] == ["install-anaconda"]
-    left = [line for line in run.out.splitlines() if " not reached  " in line]
+    left = [line for line in run.out.splitlines() if " skipped  " in line]
     assert [
         line
         for line in left

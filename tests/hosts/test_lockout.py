@@ -10,7 +10,7 @@ import pytest
 
 from .base import SUITES
 from .fixtures.converged import USER_PASSWORD
-from .fixtures.logins import CLOSED, DROP_IN, UNDO, as_user, gets_in, is_calm, setting, state
+from .fixtures.logins import CLOSED, DROP_IN, ROLLBACK, as_user, gets_in, is_calm, setting, state
 from .fixtures.operator import BIN, REPOSITORY
 
 # -- the way that works
@@ -25,7 +25,7 @@ def test_chain_survives_closing_the_login_of_root(new_host, suite, prepared, fab
     tasks = ["create-user", "harden-ssh", "firewall", "install-apache"]
     done = fab(host, *tasks, env=CLOSED | {"USER_PASSWORD": USER_PASSWORD})
     assert done.stdout.count("Login jupyter") == 2
-    assert "not proved" not in done.stdout
+    assert "not verified" not in done.stdout
     assert not gets_in(host)
     assert gets_in(host, "jupyter")
     assert is_calm(host)
@@ -62,7 +62,7 @@ def test_wrong_key_rolls_back(door, fab):
     finally:
         door.nsenter(f"cp -p /root/kept {path}")
     assert done.returncode == 1, done.stdout
-    assert "put back     sshd" in done.stdout, done.stdout
+    assert "rolled back  sshd" in done.stdout, done.stdout
     assert "jupyter may not log in with this key" in done.stdout
     assert state(door) == before
     assert gets_in(door)
@@ -73,7 +73,7 @@ def test_wrong_sudo_password_rolls_back(door, fab):
     before = state(door)
     done = fab(door, "harden-ssh", env=CLOSED | {"USER_PASSWORD": "not this"}, check=False)
     assert done.returncode == 1, done.stdout
-    assert "put back     sshd" in done.stdout, done.stdout
+    assert "rolled back  sshd" in done.stdout, done.stdout
     assert "sudo does not accept this password for jupyter" in done.stdout
     assert state(door) == before
     assert gets_in(door)
@@ -84,7 +84,7 @@ def test_wrong_password_is_no_proof_while_root_gets_in(door, fab):
     before = state(door)
     done = fab(door, "harden-ssh", env={"USER_PASSWORD": "not this"}, check=False)
     assert done.returncode == 1, done.stdout
-    assert "put back     sshd" in done.stdout, done.stdout
+    assert "rolled back  sshd" in done.stdout, done.stdout
     assert state(door) == before
     assert is_calm(door)
 
@@ -163,7 +163,7 @@ def test_firewall_without_ssh_rolls_back(door, team):
     before = state(door)
     done = team(door, "-t", "4", "without-ssh")
     assert done.returncode == 1, done.stdout
-    assert "put back     firewall" in done.stdout or "does it by itself" in done.stdout, (
+    assert "rolled back  firewall" in done.stdout or "the server does it" in done.stdout, (
         done.stdout + done.stderr
     )
     wait(lambda: is_calm(door), 40)
@@ -185,7 +185,7 @@ def test_two_rollbacks_of_one_name_both_run(door, team):
     before = state(door)
     done = team(as_user(door), "-i", door.key, "sudo-by-two-files", SUDO_PASSWORD=USER_PASSWORD)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert done.stdout.count("put back     sudo") == 2, done.stdout + done.stderr
+    assert done.stdout.count("rolled back  sudo") == 2, done.stdout + done.stderr
     assert state(door) == before
     assert is_calm(door)
 
@@ -203,7 +203,7 @@ def test_sudoers_file_without_a_way_to_root_rolls_back(door, team):
     before = state(door)
     done = team(as_user(door), "-i", door.key, "sudo-without-users", SUDO_PASSWORD=USER_PASSWORD)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "put back     sudo" in done.stdout, done.stdout + done.stderr
+    assert "rolled back  sudo" in done.stdout, done.stdout + done.stderr
     assert state(door) == before
     assert is_calm(door)
     door.ssh("sudo -S -k id", "jupyter", input=USER_PASSWORD + "\n")
@@ -215,7 +215,7 @@ def test_last_login_is_neither_locked_nor_removed(new_host, suite, prepared, fab
     for last in (["lock-user"], ["remove-user", "--yes"]):
         done = fab(host, "harden-ssh", *last, env=env, check=False)
         assert done.returncode == 1, done.stdout
-        assert "put back     lock" in done.stdout, done.stdout
+        assert "rolled back  lock" in done.stdout, done.stdout
         assert gets_in(host, "jupyter")
         assert not gets_in(host)
         assert is_calm(host)
@@ -284,7 +284,7 @@ def test_rollback_waits_for_a_slow_step(door, fab):
     finally:
         door.nsenter("rm /usr/local/sbin/ufw")
     assert done.returncode == 1, done.stdout
-    assert "The server has put firewall back before a new login was proved" in done.stderr, (
+    assert "The server has rolled back firewall before a new login was verified" in done.stderr, (
         done.stdout
     )
     assert state(door) == before
@@ -299,7 +299,7 @@ def test_rollback_on_a_full_disk_is_retried(new_host, suite, prepared, fab, oper
     assert Cut(host, operator, 10, "harden-ssh").after(0.5)
     host.nsenter("cat /dev/zero >/etc/ssh/sshd_config.d/filler", check=False)
     time.sleep(12)
-    assert (host.root / UNDO).exists()
+    assert (host.root / ROLLBACK).exists()
     host.nsenter("rm /etc/ssh/sshd_config.d/filler")
     wait(lambda: is_calm(host), 15)
     assert state(host) == before
@@ -315,7 +315,7 @@ def wait(until, seconds, host=None):
     while not until():
         if time.monotonic() > limit:
             log = (
-                host.nsenter("journalctl --no-pager -n 40 -u 'remote-jupyter-undo*'").stdout
+                host.nsenter("journalctl --no-pager -n 40 -u 'remote-jupyter-rollback*'").stdout
                 if host
                 else ""
             )
@@ -345,7 +345,7 @@ class Cut:
 
     def after(self, delay):
         """Kill it *delay* seconds after a rollback was armed; return whether it still was."""
-        armed = self.host.root / UNDO
+        armed = self.host.root / ROLLBACK
         wait(lambda: list(armed.glob("*/complete")), 60)
         time.sleep(delay)
         self.process.send_signal(signal.SIGKILL)
@@ -395,9 +395,9 @@ def test_next_run_rolls_back_a_killed_one_first(new_host, suite, prepared, opera
     foretold = fab(
         as_user(host), "-i", host.key, "--dry", "harden-ssh", env=env, check=False
     ).stdout
-    assert "not proved   sshd" in foretold
+    assert "rolls back   sshd" in foretold
     done = fab(as_user(host), "-i", host.key, "harden-ssh", "firewall", env=env).stdout
-    assert "what an earlier run changed and did not prove: sshd" in done
+    assert "rolled back  sshd: changed by an earlier run" in done
     assert "Login jupyter" in done
     assert is_calm(host)
     assert gets_in(host, "jupyter")
@@ -408,12 +408,12 @@ def test_cut_cable_and_reboot_do_not_lock_out(new_host, suite, prepared, operato
     host = new_host(suite, prepared)
     before = state(host)
     run = Cut(host, operator, 3600)
-    wait(lambda: list((host.root / UNDO).glob("*/complete")), 60)
+    wait(lambda: list((host.root / ROLLBACK).glob("*/complete")), 60)
     host.cut()
     time.sleep(1)
     run.process.kill()
     host.plug()
-    assert (host.root / UNDO).exists()
+    assert (host.root / ROLLBACK).exists()
     host.reboot()
     assert gets_in(host)
     assert is_calm(host)
