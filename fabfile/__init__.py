@@ -31,6 +31,7 @@ Example of a team's own fabfile::
 from fabric.main import program
 from invoke import Collection
 
+from .kit.host import Host as Host
 from .kit.resources import Resource as Resource
 from .local.commandline import adopt as adopt
 from .settings import schema

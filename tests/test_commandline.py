@@ -87,3 +87,15 @@ def test_a_teams_tasks_are_listed_in_the_order_of_its_fabfile(run_fab, tmp_path)
     )
     lines = run_fab("--list", cwd=tmp_path).stdout.splitlines()[2:]
     assert [line.split()[0] for line in lines if line] == ["verify", "create-user", "a-task"]
+
+
+def test_setup_without_parentheses_makes_a_task(run_fab, tmp_path):
+    (tmp_path / "remote_jupyter").symlink_to(ROOT / "fabfile")
+    (tmp_path / "fabfile.py").write_text(
+        "from fabric.main import program\nfrom remote_jupyter import adopt, setup\n"
+        'adopt(program)\n@setup\ndef workshop(c, s):\n    """Do ours."""\n    yield\n'
+    )
+    done = run_fab("--list", cwd=tmp_path)
+    assert [line.split()[0] for line in done.stdout.splitlines()[2:] if line] == ["workshop"]
+    answer = "workshop sets up a server: name it with -H [user@]host\n"
+    assert run_fab("workshop", cwd=tmp_path).stderr == answer

@@ -1,4 +1,4 @@
-"""What the tunnel, rsync and an upgrade of the release are told, without a host."""
+"""The commands for the tunnel and rsync, and the checks before a release upgrade."""
 
 import os
 import shlex
@@ -51,7 +51,7 @@ def test_without_a_terminal_and_a_password_ssh_asks_nothing():
     assert "BatchMode" not in settings(ssh_words(connection(connect_kwargs={"password": "x"})))
 
 
-def test_hosts_in_between_are_nested_and_keep_their_keys():
+def test_jump_hosts_are_nested_and_keep_their_keys():
     first = connection("eve@first", connect_kwargs={"key_filename": "/100% mine"})
     second = connection("bob@second", gateway=first)
     command = settings(ssh_words(connection(gateway=second)))["ProxyCommand"]
@@ -64,14 +64,14 @@ def test_hosts_in_between_are_nested_and_keep_their_keys():
     assert settings(ssh_words(connection(gateway="nc %h %p")))["ProxyCommand"] == "nc %h %p"
 
 
-def test_a_key_in_memory_is_refused_before_connecting():
+def test_a_key_in_memory_is_rejected_before_connecting():
     with pytest.raises(Exit) as caught:
         check_tunnel(connection(connect_kwargs={"pkey": object()}))
     assert caught.value.code == 2
     assert "pkey" in caught.value.message
 
 
-def test_ssh_is_told_passwords_by_a_program_that_is_gone_afterwards():
+def test_ssh_gets_passwords_from_a_temporary_program():
     secret = "it's $HOME `id` %s"
     c = connection(connect_kwargs={"password": secret, "passphrase": "phrase"})
     assert secret not in " ".join(ssh_words(c))
@@ -113,7 +113,7 @@ def test_openssh_reads_the_settings_that_rsync_is_given(tmp_path):
     assert found["proxycommand"].endswith("first -W '[%h]:%p'")
 
 
-def test_a_port_is_free_taken_or_left_for_the_next(capsys):
+def test_the_next_free_port_replaces_one_in_use(capsys):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         assert not is_free(port)
@@ -124,7 +124,7 @@ def test_a_port_is_free_taken_or_left_for_the_next(capsys):
 
 
 @pytest.mark.parametrize("port", [0, 65536, -1, "x", 1.5])
-def test_a_port_that_is_none_is_refused(port):
+def test_an_invalid_port_is_rejected(port):
     with pytest.raises(Exit) as caught:
         check_tunnel(connection(), port)
     assert caught.value.code == 2
@@ -152,7 +152,7 @@ def test_rsync_runs_as_the_user_and_quotes_what_it_is_given(user, become):
     assert ".ipynb_checkpoints" in words
 
 
-def test_sshd_may_forward_to_each_jupyter_whichever_settings_are_used():
+def test_sshd_forwards_to_each_jupyter_with_any_settings():
     c = Connection("web", "root", 22, Config(lazy=True))
     others, found = {("jupyter", 8888): "8889\n", ("jupyter-ada", 8889): "8888\n"}, set()
     for (name, port), told in others.items():
@@ -197,7 +197,7 @@ FINE = "system debian bookworm\nfree 9000000\nsuite bookworm http://a/\nsuite bo
         ("system ubuntu noble\nfree 9000000\nheld curl\n", "held: curl"),
     ],
 )
-def test_what_stands_in_the_way_of_a_new_release_is_named(output, why):
+def test_what_prevents_a_release_upgrade_is_named(output, why):
     problem = ready_for_release(output).problem
     assert why in problem
     assert bool(problem) == bool(why)

@@ -1,4 +1,4 @@
-"""What a visit to a Jupyter server says, against a small stand-in for Apache and Jupyter on loopback."""
+"""A visit to a Jupyter server, against a small stand-in for Apache and Jupyter on loopback."""
 
 import base64
 import datetime
@@ -30,7 +30,7 @@ NAMES = ["reachable", "certificate", "redirect", "login", "kernel", "terminal", 
 
 
 def certificate(names=("127.0.0.1", "localhost"), start=-1, end=30):
-    """Return a self-signed certificate for *names*, valid from day *start* to day *end*, and its key, as PEM."""
+    """Return a self-signed certificate and its key as PEM, valid from day *start* to *end*."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
     day, now = datetime.timedelta(days=1), datetime.datetime.now(datetime.timezone.utc)
@@ -82,7 +82,7 @@ class StandIn:
         self.running = set()
 
     def start(self, pair=GOOD):
-        """Serve on free ports with a certificate; return the site as it is known over SSH."""
+        """Serve on free ports with a certificate; return the site as SSH knows it."""
         (self.folder / "both.pem").write_text("".join(pair))
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(self.folder / "both.pem")
@@ -252,7 +252,7 @@ def stand(tmp_path):
 
 
 def walk(site, password=PASSWORD, names=NAMES):
-    """Return the steps by name; whatever happens, they are all there, in order, and none shows a secret."""
+    """Return the steps by name, after a check that all are there and none shows a secret."""
     steps = list(visit(site, password and Secret(password)))
     assert [step.name for step in steps] == names
     for secret in (password or PASSWORD, TOKEN, "zaphod"):
@@ -268,7 +268,7 @@ def untried(steps):
     return [name for name, step in steps.items() if step.detail.startswith("not tried: ")]
 
 
-def test_a_healthy_site_passes_every_step_and_nothing_is_left_running(stand):
+def test_a_healthy_site_passes_and_nothing_is_left_running(stand):
     steps = walk(stand.start())
     assert failed(steps) == [], steps
     assert steps["certificate"].detail.startswith("TLS 1.3, 30 days left; browsers warn")
@@ -281,7 +281,7 @@ def test_a_healthy_site_passes_every_step_and_nothing_is_left_running(stand):
 IN_A_TUNNEL = [name for name in NAMES if name not in ("certificate", "redirect")]
 
 
-def test_at_the_end_of_a_tunnel_plain_http_and_cookies_are_right(stand):
+def test_plain_http_and_cookies_are_right_in_a_tunnel(stand):
     stand.xsrf_cookie = stand.login_cookie = "; Path=/jupyter"
     steps = walk(stand.start_tunnel(), names=IN_A_TUNNEL)
     assert failed(steps) == [], steps
@@ -290,7 +290,7 @@ def test_at_the_end_of_a_tunnel_plain_http_and_cookies_are_right(stand):
     assert stand.running == set()
 
 
-def test_a_tunnel_that_leads_nowhere_or_to_another_program_is_said(stand):
+def test_a_tunnel_to_another_program_or_to_nothing_is_named(stand):
     site = stand.start_tunnel()
     stand.status["GET /jupyter/api"] = 404
     steps = walk(site, names=IN_A_TUNNEL)
@@ -305,7 +305,7 @@ def test_a_tunnel_that_leads_nowhere_or_to_another_program_is_said(stand):
     assert (steps["reachable"].fix, untried(steps)) == ("harden-ssh", IN_A_TUNNEL[1:])
 
 
-def test_a_site_whose_plain_http_is_not_ours_is_not_asked_for_it(stand):
+def test_plain_http_that_is_not_ours_is_not_visited(stand):
     site = stand.start()
     names = [name for name in NAMES if name != "redirect"]
     steps = walk(Site(site.host, site.base_url, site.certificate, site.https_port, 0), names=names)
@@ -313,7 +313,7 @@ def test_a_site_whose_plain_http_is_not_ours_is_not_asked_for_it(stand):
     assert steps["reachable"].detail == f"127.0.0.1, port {site.https_port}"
 
 
-def test_a_name_in_capitals_and_a_slash_after_the_path_are_understood(stand):
+def test_capitals_and_a_trailing_slash_make_no_difference(stand):
     site = stand.start()
     assert (
         failed(
@@ -331,7 +331,7 @@ def test_a_jupyter_without_a_path_is_asked_at_the_root(stand):
     assert "HTTP 503" in steps["login"].detail
 
 
-def test_a_name_that_does_not_exist_is_said(monkeypatch):
+def test_a_name_that_does_not_exist_is_named(monkeypatch):
     def unknown(*_, **__):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -350,7 +350,7 @@ def test_closed_ports_mean_that_apache_does_not_run(stand):
     assert untried(steps) == NAMES[1:]
 
 
-def test_a_closed_port_80_leaves_all_but_the_redirect_to_be_tried(stand):
+def test_a_closed_port_80_fails_only_the_redirect(stand):
     site = stand.start()
     stand.stop(stand.servers.pop())
     steps = walk(site)
@@ -370,7 +370,7 @@ def test_silence_points_to_the_firewall(monkeypatch):
     assert (step.detail.count("no answer in time"), step.fix) == (2, "firewall")
 
 
-def test_another_certificate_than_the_installed_one_means_that_apache_was_not_reloaded(stand):
+def test_a_stale_certificate_means_apache_was_not_reloaded(stand):
     site = stand.start(certificate())
     steps = walk(Site(site.host, site.base_url, GOOD[0], site.https_port, site.http_port))
     assert "was Apache reloaded?" in steps["certificate"].detail
@@ -386,9 +386,7 @@ def test_another_certificate_than_the_installed_one_means_that_apache_was_not_re
     ],
     ids=["another name", "expired", "not yet valid"],
 )
-def test_a_certificate_that_browsers_refuse_is_to_be_issued_anew_and_gets_no_password(
-    stand, pair, symptom
-):
+def test_no_password_goes_to_a_site_that_browsers_reject(stand, pair, symptom):
     steps = walk(stand.start(pair))
     assert symptom in steps["certificate"].detail
     assert steps["certificate"].fix == "issue-cert"
@@ -397,7 +395,7 @@ def test_a_certificate_that_browsers_refuse_is_to_be_issued_anew_and_gets_no_pas
     assert stand.requests == []
 
 
-def test_a_certificate_of_a_known_authority_makes_no_browser_warn(stand, monkeypatch):
+def test_browsers_trust_a_certificate_of_a_known_authority(stand, monkeypatch):
     site = stand.start()
     monkeypatch.setenv("SSL_CERT_FILE", str(stand.folder / "both.pem"))
     assert walk(site)["certificate"].detail == "TLS 1.3, 30 days left; browsers trust it"
@@ -406,7 +404,7 @@ def test_a_certificate_of_a_known_authority_makes_no_browser_warn(stand, monkeyp
 @pytest.mark.parametrize(
     "installed", ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
 )
-def test_a_missing_or_damaged_certificate_is_said(stand, installed):
+def test_a_missing_or_damaged_certificate_is_named(stand, installed):
     site = stand.start()
     step = walk(Site(site.host, site.base_url, installed, site.https_port, site.http_port))[
         "certificate"
@@ -417,7 +415,7 @@ def test_a_missing_or_damaged_certificate_is_said(stand, installed):
     )
 
 
-def test_a_port_without_tls_is_said(stand):
+def test_a_port_without_tls_is_named(stand):
     site = stand.start()
     step = walk(Site(site.host, site.base_url, site.certificate, site.http_port, site.http_port))[
         "certificate"
@@ -446,7 +444,7 @@ def test_a_handshake_that_hangs_is_given_up(monkeypatch, stand):
         ({"lost_path": True}, "plain HTTP redirects to"),
     ],
 )
-def test_plain_http_must_lead_to_the_same_path_with_tls(stand, broken, symptom):
+def test_plain_http_must_redirect_to_the_same_path_with_tls(stand, broken, symptom):
     vars(stand).update(broken)
     steps = walk(stand.start())
     assert failed(steps) == ["redirect"]
@@ -456,7 +454,7 @@ def test_plain_http_must_lead_to_the_same_path_with_tls(stand, broken, symptom):
     )
 
 
-def test_a_wrong_password_is_said_and_the_foreign_origin_is_still_tried(stand):
+def test_the_foreign_origin_is_tried_after_a_wrong_password(stand):
     steps = walk(stand.start(), password="wrong")
     assert (steps["login"].detail, steps["login"].fix) == (
         "Jupyter rejects the password",
@@ -466,14 +464,14 @@ def test_a_wrong_password_is_said_and_the_foreign_origin_is_still_tried(stand):
     assert steps["foreign origin"].ok
 
 
-def test_without_a_password_nobody_logs_in_but_the_foreign_origin_is_tried(stand):
+def test_the_foreign_origin_is_tried_without_a_password(stand):
     steps = walk(stand.start(), password=None)
     assert {steps[name].detail for name in ("login", "kernel", "terminal")} == {NO_PASSWORD}
     assert failed(steps) == ["login", "kernel", "terminal"]
     assert not any(method == "POST" and path.endswith("login") for method, path in stand.requests)
 
 
-def test_a_jupyter_that_lets_everyone_in_is_noticed_even_without_a_password(stand):
+def test_a_jupyter_that_needs_no_password_is_noticed(stand):
     stand.everyone = True
     site = stand.start()
     for password in (PASSWORD, None):
@@ -570,9 +568,7 @@ def test_each_wrong_answer_to_a_login_has_its_own_symptom(
 @pytest.mark.parametrize(
     ("cookie", "fix"), [("xsrf", "configure-apache"), ("login", "configure-jupyter")]
 )
-def test_a_cookie_without_secure_fails_the_login_but_keeps_nobody_from_the_kernel(
-    stand, cookie, fix
-):
+def test_a_cookie_without_secure_fails_only_the_login(stand, cookie, fix):
     setattr(stand, f"{cookie}_cookie", "; Path=/jupyter")
     steps = walk(stand.start())
     assert failed(steps) == ["login"]
@@ -582,7 +578,7 @@ def test_a_cookie_without_secure_fails_the_login_but_keeps_nobody_from_the_kerne
     )
 
 
-def test_websockets_that_do_not_pass_are_apaches_fault_and_nothing_is_left_running(stand):
+def test_blocked_websockets_are_apaches_fault(stand):
     stand.websockets = False
     steps = walk(stand.start())
     assert failed(steps) == ["kernel", "terminal"]
@@ -626,7 +622,7 @@ def test_a_kernel_that_never_starts_is_jupyters_fault(stand, monkeypatch):
     )
 
 
-def test_a_jupyter_that_dies_with_its_first_kernel_is_not_blamed_on_the_websockets(stand):
+def test_a_jupyter_that_dies_is_not_blamed_on_websockets(stand):
     stand.crashes = True
     step = walk(stand.start())["kernel"]
     assert (step.detail, step.fix) == (
@@ -635,7 +631,7 @@ def test_a_jupyter_that_dies_with_its_first_kernel_is_not_blamed_on_the_websocke
     )
 
 
-def test_a_kernel_and_a_terminal_that_stay_silent_are_given_up_and_ended(stand, monkeypatch):
+def test_a_silent_kernel_and_terminal_are_shut_down(stand, monkeypatch):
     monkeypatch.setattr(browser, "LONG_PATIENCE", 0.1)
     stand.silent = True
     steps = walk(stand.start())
@@ -669,7 +665,7 @@ def test_a_jupyter_that_needs_no_xsrf_token_is_noticed(stand):
     assert "without its XSRF token" in steps["foreign origin"].detail
 
 
-def test_an_answer_that_is_no_http_is_a_symptom_and_no_exception(stand):
+def test_an_answer_that_is_not_http_is_a_failed_step(stand):
     stand.status["GET /jupyter/api/contents"] = 20
     steps = walk(stand.start())
     assert steps["login"].detail == "an answer that makes no sense (BadStatusLine)"
