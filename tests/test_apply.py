@@ -99,14 +99,14 @@ def file(path, content="new\n", **options):
 
 
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
-def test_a_content_is_written_as_it_is(tmp_path, content):
+def test_content_is_written_byte_for_byte(tmp_path, content):
     converge(file(tmp_path / "file", content))
     assert (tmp_path / "file").read_bytes() == content.encode("utf-8", "surrogateescape")
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("check", ["", "test -s {}", "test -d /"])
-def test_any_name_will_do_and_nothing_else_is_left_in_the_folder(tmp_path, name, check):
+def test_any_file_name_works_and_no_temporary_file_stays(tmp_path, name, check):
     folder = tmp_path / name
     folder.mkdir()
     converge(file(folder / name, check=check))
@@ -114,7 +114,7 @@ def test_any_name_will_do_and_nothing_else_is_left_in_the_folder(tmp_path, name,
     assert os.listdir(tmp_path) == [name]
 
 
-def test_owner_mode_and_group_are_as_wanted_when_the_check_looks(tmp_path):
+def test_owner_group_and_mode_are_set_before_the_check(tmp_path):
     check = f"[ \"$(stat -c '%U %G %a' {{}})\" = '{ME} {GROUP} 640' ]"
     converge(file(tmp_path / "file", group=GROUP, mode="0640", check=check))
     assert mode(tmp_path / "file") == 0o640
@@ -128,7 +128,7 @@ def test_an_existing_file_is_replaced_with_owner_and_mode(tmp_path):
     assert mode(tmp_path / "file") == 0o755
 
 
-def test_a_change_may_be_repeated(tmp_path):
+def test_a_change_can_be_repeated(tmp_path):
     new = file(tmp_path / "file", check="grep -q new {}")
     converge(new)
     assert change(new).ok
@@ -137,7 +137,7 @@ def test_a_change_may_be_repeated(tmp_path):
 
 
 @pytest.mark.parametrize("check", ["grep -q good {}", "grep -q good FILE"], ids=["before", "after"])
-def test_a_check_that_fails_puts_the_old_file_back(tmp_path, check):
+def test_a_failed_check_restores_the_old_file(tmp_path, check):
     old = tmp_path / "file"
     old.write_text("good\n")
     old.chmod(0o604)
@@ -150,12 +150,12 @@ def test_a_check_that_fails_puts_the_old_file_back(tmp_path, check):
 
 
 @pytest.mark.parametrize("check", ["grep -q good {}", "false"], ids=["before", "after"])
-def test_a_check_that_fails_leaves_no_file_where_none_was(tmp_path, check):
+def test_a_failed_check_leaves_no_new_file(tmp_path, check):
     assert change(file(tmp_path / "file", "bad\n", check=check)).status == 1
     assert os.listdir(tmp_path) == []
 
 
-def test_what_a_check_says_is_told(tmp_path):
+def test_the_output_of_a_check_is_reported(tmp_path):
     answer = change(file(tmp_path / "file", check="echo 'line 3 is wrong' >&2; false"))
     assert "line 3 is wrong" in answer.err
 
@@ -170,7 +170,7 @@ def test_a_check_without_a_place_sees_the_new_file_in_place(tmp_path):
     converge(file(tmp_path / "file", check=f"grep -q new {tmp_path}/file"))
 
 
-def test_an_old_file_that_a_broken_run_left_is_not_brought_back(tmp_path):
+def test_a_backup_of_an_interrupted_run_is_not_restored(tmp_path):
     (tmp_path / ".file.old").write_text("ancient\n")
     assert change(file(tmp_path / "file", check="false")).status == 1
     assert os.listdir(tmp_path) == []
@@ -186,13 +186,13 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_folder_that_is_not_there_is_an_error_and_nothing_more(tmp_path):
+def test_a_missing_directory_is_an_error(tmp_path):
     assert change(file(tmp_path / "none/file")).status
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("target", ["other", "nothing", "."])
-def test_a_symbolic_link_is_refused_and_never_written_through(tmp_path, target):
+def test_a_symbolic_link_is_a_conflict_and_not_followed(tmp_path, target):
     (tmp_path / "other").write_text("other\n")
     (tmp_path / "file").symlink_to(target)
     new = file(tmp_path / "file")
@@ -202,7 +202,7 @@ def test_a_symbolic_link_is_refused_and_never_written_through(tmp_path, target):
     assert not (tmp_path / "nothing").exists()
 
 
-def test_a_file_of_somebody_else_is_refused_and_one_of_ours_is_not(tmp_path):
+def test_only_a_file_without_our_mark_is_a_conflict(tmp_path):
     new = file(tmp_path / "file", f"# {MARK}\nnew\n")
     assert new.conflict(look(new)) is None
     (tmp_path / "file").write_text("mine\n")
@@ -231,14 +231,14 @@ def test_a_probe_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_directory_is_made_whatever_its_name(tmp_path, name):
+def test_any_directory_name_works(tmp_path, name):
     converge(Directory(str(tmp_path / name), ME, mode="0750"))
     assert mode(tmp_path / name) == 0o750
     assert (tmp_path / name).is_dir()
     assert os.listdir(tmp_path) == [name]
 
 
-def test_a_directory_keeps_what_is_in_it(tmp_path):
+def test_a_directory_keeps_its_entries(tmp_path):
     (tmp_path / "folder").mkdir(mode=0o755)
     (tmp_path / "folder/file").write_text("kept\n")
     converge(Directory(str(tmp_path / "folder"), ME, GROUP, "0700"))
@@ -246,7 +246,7 @@ def test_a_directory_keeps_what_is_in_it(tmp_path):
 
 
 @pytest.mark.parametrize("what", ["link", "file", "empty file", "fifo"])
-def test_what_is_no_directory_is_refused(tmp_path, what):
+def test_anything_but_a_directory_is_a_conflict(tmp_path, what):
     path = tmp_path / "folder"
     if what == "link":
         path.symlink_to(tmp_path)
@@ -272,7 +272,7 @@ def hashed(path):
 
 
 @pytest.mark.parametrize("password", ["simple", 'it\'s "q" $HOME `id` \\ {} %s', "Jürgen 日本語"])
-def test_the_hash_that_is_written_is_of_the_password_that_was_given(tmp_path, cheap, password):
+def test_the_written_hash_is_that_of_the_password(tmp_path, cheap, password):
     path = tmp_path / "a hash"
     converge(PasswordFile(str(path), ME, Secret(password), "argon2:"))
     assert argon2.PasswordHasher().verify(hashed(path), password)
@@ -280,7 +280,7 @@ def test_the_hash_that_is_written_is_of_the_password_that_was_given(tmp_path, ch
     assert os.listdir(tmp_path) == ["a hash"]
 
 
-def test_a_hash_that_fits_stays_though_its_mode_is_mended(tmp_path, cheap):
+def test_a_matching_hash_stays_when_its_mode_changes(tmp_path, cheap):
     path = tmp_path / "hash"
     wanted = PasswordFile(str(path), ME, Secret("right"), "argon2:")
     converge(wanted)
@@ -298,7 +298,7 @@ def test_a_hash_of_another_password_is_replaced(tmp_path, cheap):
     assert argon2.PasswordHasher().verify(hashed(path), "new")
 
 
-def test_a_password_is_generated_once_and_told_and_then_left_alone(tmp_path, cheap):
+def test_a_password_is_generated_only_once(tmp_path, cheap):
     path = tmp_path / "hash"
     first, later = (
         PasswordFile(str(path), ME, prefix="argon2:", purpose="password of Jupyter", told=[])
@@ -324,7 +324,7 @@ def keys_file(tmp_path, text=None, chmod=0o600):
     return path
 
 
-def test_keys_are_added_and_those_of_others_stay(tmp_path):
+def test_keys_are_added_and_others_stay(tmp_path):
     path = keys_file(tmp_path, f"# mine\n{KEYS[0]}", 0o644)
     converge(AuthorizedKeys(ME, str(tmp_path), (KEYS[0], KEYS[1], KEYS[2])))
     assert path.read_text() == f"# mine\n{KEYS[0]}\n{KEYS[1]}\n{KEYS[2]}\n"
@@ -332,14 +332,14 @@ def test_keys_are_added_and_those_of_others_stay(tmp_path):
     assert os.listdir(path.parent) == ["authorized_keys"]
 
 
-def test_a_key_with_options_and_a_nasty_comment_is_written_as_it_is(tmp_path):
+def test_a_key_keeps_its_options_and_comment(tmp_path):
     path = keys_file(tmp_path)
     key = f"""from="10.0.0.0/8",environment="A=$HOME `id`" {KEYS[0]}'s "laptop" $x ü"""
     converge(AuthorizedKeys(ME, str(tmp_path), (key,)))
     assert path.read_text() == f"{key}\n"
 
 
-def test_a_file_of_keys_with_a_wrong_mode_keeps_its_keys(tmp_path):
+def test_a_wrong_mode_is_fixed_and_keys_stay(tmp_path):
     path = keys_file(tmp_path, f"{KEYS[0]}\n", 0o666)
     converge(AuthorizedKeys(ME, str(tmp_path), (KEYS[0],)))
     assert path.read_text() == f"{KEYS[0]}\n"
@@ -350,7 +350,7 @@ def test_a_file_of_keys_with_a_wrong_mode_keeps_its_keys(tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_environment_is_seen_whatever_its_name(tmp_path, name):
+def test_any_name_of_an_environment_works(tmp_path, name):
     path = tmp_path / name
     wanted = Venv(str(path), ME)
     assert look(wanted) == {"owner": None}
@@ -383,7 +383,7 @@ def certificate(tmp_path):
     )
 
 
-def test_a_certificate_is_for_what_is_wanted_and_nothing_else(tmp_path, certificate):
+def test_a_certificate_must_cover_exactly_the_names(tmp_path, certificate):
     actual = certificate.parse("address 192.0.2.10\nabsent\n")
     assert change(certificate, actual).ok
     made = x509.load_pem_x509_certificate((tmp_path / "a cert.pem").read_bytes())
@@ -401,19 +401,19 @@ def test_a_certificate_is_for_what_is_wanted_and_nothing_else(tmp_path, certific
     assert sorted(os.listdir(tmp_path)) == ["a cert.pem", "a key.pem"]
 
 
-def test_a_certificate_that_was_made_is_as_wanted(tmp_path, certificate):
+def test_a_new_certificate_has_the_desired_names(tmp_path, certificate):
     assert change(certificate).ok
     assert set(certificate.changed(look(certificate))) <= (set() if ME == "root" else {"mode"})
 
 
 @pytest.mark.parametrize("text", ["", "rubbish\n"])
-def test_what_is_no_certificate_and_no_key_does_not_fit(tmp_path, certificate, text):
+def test_rubbish_is_not_taken_for_a_certificate(tmp_path, certificate, text):
     for name in ("a cert.pem", "a key.pem"):
         (tmp_path / name).write_text(text)
     assert {"names", "issuer", "lasts", "key"} <= set(certificate.changed(look(certificate)))
 
 
-def test_a_certificate_that_cannot_be_made_leaves_the_old_one(tmp_path, certificate):
+def test_a_failure_leaves_the_old_certificate(tmp_path, certificate):
     for name in ("a cert.pem", "a key.pem"):
         (tmp_path / name).write_text("old\n")
     answer = change(certificate, {"wanted": ["a,no such kind:b"]})
@@ -439,7 +439,7 @@ def pending(ledger):
     return list(ledger.parse(answer.out).pending.values())
 
 
-def test_pending_handlers_are_found_as_they_were(ledger):
+def test_pending_handlers_are_read_back_unchanged(ledger):
     assert pending(ledger) == []
     handlers = [
         Handler("reload apache2", 'echo "it\'s"\n  $HOME `id` \\n %s {}\n'),
@@ -451,7 +451,7 @@ def test_pending_handlers_are_found_as_they_were(ledger):
     assert pending(ledger) == handlers
 
 
-def test_a_handler_that_succeeded_is_forgotten(ledger, tmp_path):
+def test_a_successful_handler_is_no_longer_pending(ledger, tmp_path):
     handler = Handler("restart it", sh("echo done >>{}", tmp_path / "traces"))
     for _ in range(2):
         run(ledger.mark_pending(handler))
@@ -460,7 +460,7 @@ def test_a_handler_that_succeeded_is_forgotten(ledger, tmp_path):
     assert (tmp_path / "traces").read_text() == "done\n"
 
 
-def test_a_handler_that_failed_stays_pending(ledger):
+def test_a_failed_handler_stays_pending(ledger):
     failing = Handler("restart it", "echo broken >&2; exit 3")
     run(ledger.mark_pending(failing))
     answer = run(ledger.run(failing))
@@ -482,14 +482,14 @@ def step(ledger, resource):
     return one.step(Item("task", resource, {"content": None}))
 
 
-def test_a_handler_that_cannot_be_noted_stops_the_change(ledger, tmp_path):
+def test_a_handler_that_cannot_be_marked_stops_the_change(ledger, tmp_path):
     (tmp_path / "run").write_text("a file in the way")
     resource = file(tmp_path / "file", notify=Handler("restart it", ":"))
     assert run(step(ledger, resource)).status
     assert not (tmp_path / "file").exists()
 
 
-def test_a_change_notes_its_handler_first(ledger, tmp_path):
+def test_a_change_marks_its_handler_first(ledger, tmp_path):
     resource = file(tmp_path / "file", check="false", notify=Handler("restart it", ":"))
     assert run(step(ledger, resource)).status
     assert pending(ledger) == [Handler("restart it", ":")]

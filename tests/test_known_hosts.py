@@ -170,7 +170,7 @@ def found(path, port, key=THIS):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_host_key_is_decided_on_as_openssh_does(name, port, openssh, tmp_path):
+def test_a_host_key_is_judged_as_openssh_does(name, port, openssh, tmp_path):
     path, expected = tmp_path / "known_hosts", CASES[name][1]
     write(path, name, port)
     before = path.read_bytes()
@@ -185,7 +185,7 @@ def test_a_host_key_is_decided_on_as_openssh_does(name, port, openssh, tmp_path)
         assert before.count(b"\n") == openssh[name][1].read_bytes().count(b"\n")
 
 
-def test_a_key_that_was_recorded_is_known_to_both_from_then_on(port, tmp_path):
+def test_a_recorded_key_is_known_to_fab_and_openssh(port, tmp_path):
     path = tmp_path / "known_hosts"
     assert decide(policy(path, port)) == "accepted"
     assert [
@@ -198,7 +198,7 @@ def test_a_key_that_was_recorded_is_known_to_both_from_then_on(port, tmp_path):
         assert "exec request failed" in process.communicate(timeout=10)[1]
 
 
-def test_a_new_file_and_its_folder_are_for_the_user_only(port, tmp_path):
+def test_a_new_file_and_its_folder_are_private(port, tmp_path):
     path = tmp_path / "home/.ssh/known_hosts"
     assert decide(policy(path, port)) == "accepted"
     assert path.stat().st_mode & 0o777 == 0o600
@@ -211,7 +211,7 @@ def test_the_standard_port_is_not_written(tmp_path):
     assert (tmp_path / "known_hosts").read_text() == f"web.example.org {KEYS['this']}\n"
 
 
-def test_a_name_is_hashed_where_the_user_wants_that(port, tmp_path):
+def test_names_are_hashed_if_the_user_wants_that(port, tmp_path):
     path = tmp_path / "known_hosts"
     decide(policy(path, port, hashknownhosts="yes"))
     assert path.read_text().startswith("|1|")
@@ -220,7 +220,7 @@ def test_a_name_is_hashed_where_the_user_wants_that(port, tmp_path):
     assert decide(policy(path, port, stricthostkeychecking="yes")) == "accepted"
 
 
-def test_a_changed_key_is_refused_with_what_to_do(port, tmp_path):
+def test_a_changed_key_is_rejected_with_advice(port, tmp_path):
     path = tmp_path / "known_hosts"
     write(path, "changed", port)
     with pytest.raises(Unreachable) as caught:
@@ -240,25 +240,25 @@ def test_a_changed_key_is_refused_with_what_to_do(port, tmp_path):
 
 
 @pytest.mark.parametrize("strict", ["no", "off", "ask", "accept-new", "yes"])
-def test_a_changed_key_is_refused_whatever_is_said_of_new_ones(port, tmp_path, strict):
+def test_a_changed_key_is_rejected_with_every_option(port, tmp_path, strict):
     write(tmp_path / "known_hosts", "changed", port)
     assert decide(policy(tmp_path / "known_hosts", port, stricthostkeychecking=strict)) == "refused"
 
 
 @pytest.mark.parametrize("strict", ["yes", "YES", "true"])
-def test_a_new_key_is_refused_where_checking_is_strict_and_not_recorded(port, tmp_path, strict):
+def test_strict_checking_rejects_and_does_not_record_a_new_key(port, tmp_path, strict):
     path = tmp_path / "known_hosts"
     assert decide(policy(path, port, stricthostkeychecking=strict)) == "refused"
     assert not path.exists()
 
 
-def test_a_key_of_another_type_than_the_known_ones_is_refused(port, tmp_path):
+def test_a_key_of_a_type_not_yet_known_is_rejected(port, tmp_path):
     # Where OpenSSH accepts it; whoever listens in could offer a type that is not known yet.
     (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{port} {ED25519}\n")
     assert decide(policy(tmp_path / "known_hosts", port)) == "refused"
 
 
-def test_an_alias_is_looked_up_as_it_is_without_the_port(port, tmp_path):
+def test_an_alias_is_looked_up_without_the_port(port, tmp_path):
     path, options = tmp_path / "known_hosts", {"hostkeyalias": "the-alias"}
     path.write_text(f"the-alias {KEYS['other']}\n")
     with ssh(path, port, "-oHostKeyAlias=the-alias") as process:
@@ -269,12 +269,12 @@ def test_an_alias_is_looked_up_as_it_is_without_the_port(port, tmp_path):
     assert path.read_text() == f"the-alias {KEYS['this']}\n"
 
 
-def test_a_name_in_capitals_is_the_same_name(port, tmp_path):
+def test_case_does_not_matter_in_names(port, tmp_path):
     (tmp_path / "known_hosts").write_text(f"web.example.org {KEYS['other']}\n")
     assert decide(policy(tmp_path / "known_hosts", 22, "WEB.Example.org")) == "refused"
 
 
-def test_several_files_count_and_the_first_is_written(port, tmp_path):
+def test_all_files_are_read_and_the_first_is_written(port, tmp_path):
     one, two, everyone = (tmp_path / name for name in ("one", "two", "everyone"))
     two.write_text(f"[127.0.0.1]:{port} {KEYS['this']}\n")
     everyone.write_text(f"@revoked * {KEYS['other']}\n")
@@ -287,13 +287,13 @@ def test_several_files_count_and_the_first_is_written(port, tmp_path):
     assert found(one, port, THIRD)
 
 
-def test_a_file_that_cannot_be_written_is_said(port, tmp_path):
+def test_an_unwritable_file_is_reported(port, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(Unreachable, match="cannot record the host key"):
         policy(tmp_path / "file/known_hosts", port).missing_host_key(None, "", THIS)
 
 
-def test_known_types_are_asked_for_first(port, tmp_path):
+def test_known_key_types_are_requested_first(port, tmp_path):
     (tmp_path / "known_hosts").write_text(
         f"[127.0.0.1]:{port} {KEYS['this']}\n@revoked * {ED25519}\n"
     )
@@ -303,7 +303,7 @@ def test_known_types_are_asked_for_first(port, tmp_path):
         assert transport.get_security_options().key_types[0] == THIS.get_name()
 
 
-def test_a_key_that_is_known_is_the_one_that_was_written(port, tmp_path):
+def test_known_keys_are_read_from_a_file_with_comments(port, tmp_path):
     write(tmp_path / "known_hosts", "comments", port)
     [(marker, kind, data)] = policy(tmp_path / "known_hosts", port).known
     assert (marker, kind, base64.b64encode(data).decode()) == (
@@ -313,7 +313,7 @@ def test_a_key_that_is_known_is_the_one_that_was_written(port, tmp_path):
     )
 
 
-def test_an_authority_without_its_certificate_is_refused(port, tmp_path):
+def test_an_authority_without_its_certificate_is_rejected(port, tmp_path):
     # OpenSSH asks there; we record new keys without asking, unless an authority is known.
     path = tmp_path / "known_hosts"
     write(path, "authority", port)
@@ -322,20 +322,20 @@ def test_an_authority_without_its_certificate_is_refused(port, tmp_path):
     assert path.read_bytes() == before
 
 
-def test_ask_refuses_a_new_key_without_a_terminal(port, tmp_path, monkeypatch):
+def test_ask_rejects_a_new_key_without_a_terminal(port, tmp_path, monkeypatch):
     path = tmp_path / "known_hosts"
     monkeypatch.setattr("sys.stdin", open(os.devnull))
     assert decide(policy(path, port, stricthostkeychecking="ask")) == "refused"
     assert not path.exists()
 
 
-def test_no_file_of_the_user_records_nothing(port, tmp_path):
+def test_without_a_user_file_nothing_is_recorded(port, tmp_path):
     keys = policy("none", port)
     assert keys.own is None
     assert decide(keys) == "accepted"
     assert not Path("none").exists()
 
 
-def test_tokens_of_a_file_name_are_expanded(tmp_path):
+def test_tokens_in_a_file_name_are_expanded(tmp_path):
     options = {"hostkeyalias": "alias", "userknownhostsfile": f"{tmp_path}/%k-%p-%%"}
     assert policy(tmp_path, 22, **options).own == tmp_path / "alias-22-%"

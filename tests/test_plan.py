@@ -158,7 +158,7 @@ A, B, C = Thing("a"), Thing("b"), Thing("c")
 # -- nothing to do, and all to do
 
 
-def test_what_is_as_wanted_is_one_batch_and_no_change(host):
+def test_a_converged_host_takes_one_batch_and_no_change(host):
     host.has(a="on", b="on")
     report = host.run(A, B)
     assert rows(report) == [("a", "ok"), ("b", "ok")]
@@ -167,7 +167,7 @@ def test_what_is_as_wanted_is_one_batch_and_no_change(host):
     assert host.traces == []  # the list of what is owed, and two probes
 
 
-def test_changes_are_made_in_the_order_in_which_they_were_yielded(host):
+def test_changes_are_made_in_the_order_of_the_source(host):
     report = host.run(C, A, B)
     assert host.traces == ["c", "a", "b"]
     assert rows(report) == [
@@ -178,7 +178,7 @@ def test_changes_are_made_in_the_order_in_which_they_were_yielded(host):
     assert host.batches == [4, 1, 3, 3]  # observe, be alone, change, look again
 
 
-def test_only_what_differs_is_changed_and_reported_in_place(host):
+def test_only_differences_are_changed(host):
     host.has(a="on", b="off", c="on")
     report = host.run(A, B, C)
     assert host.traces == ["b"]
@@ -194,7 +194,7 @@ def test_a_second_run_changes_nothing(host):
     assert host.batches == [4]
 
 
-def test_each_entry_knows_its_task(host):
+def test_each_entry_of_the_report_names_its_task(host):
     report = host.run(Section("first"), A, Section("second"), B, C)
     assert [(entry.task, entry.resource) for entry in report.entries] == [
         ("first", "Thing a"),
@@ -203,26 +203,26 @@ def test_each_entry_knows_its_task(host):
     ]
 
 
-def test_what_follows_a_task_inside_another_is_the_others_again(host):
+def test_after_an_inner_task_entries_name_the_outer_one_again(host):
     report = host.run(Section("full"), A, Section("part"), B, Section(), C)
     assert [entry.task for entry in report.entries] == ["full", "part", "full"]
 
 
-def test_a_change_is_reported_with_its_difference(host):
+def test_a_change_is_reported_with_its_diff(host):
     host.has(a="off")
     [entry] = host.run(A).entries
     assert "-state: off" in entry.diff
     assert "+state: on" in entry.diff
 
 
-def test_an_empty_plan_is_fine(host):
+def test_an_empty_plan_is_valid(host):
     assert host.run().ok
 
 
 # -- dry
 
 
-def test_a_dry_run_changes_nothing_and_names_every_change_and_restart(host):
+def test_a_dry_run_names_each_change_and_restart(host):
     host.has(a="on", b="off")
     report = host.run(
         A, Thing("b", notify=RING), Thing("c", notify=SING), Thing("x", needs="made"), dry=True
@@ -236,7 +236,7 @@ def test_a_dry_run_changes_nothing_and_names_every_change_and_restart(host):
     assert sorted(path.name for path in host.folder.iterdir()) == ["a", "b"]
 
 
-def test_a_dry_run_names_what_an_earlier_run_left_and_not_what_a_start_settles(host):
+def test_a_dry_run_names_the_pending_handlers_that_would_run(host):
     mark_pending(host, SING)
     report = host.run(Thing("b", notify=RING), Starter("s"), dry=True)
     assert [row for row in rows(report) if row[0].endswith(" it")] == [("sing it", "would change")]
@@ -247,7 +247,7 @@ def test_a_dry_run_names_what_an_earlier_run_left_and_not_what_a_start_settles(h
 # -- changes whose effects are unseen
 
 
-def test_after_an_unseen_change_all_that_follows_is_asked_again_in_one_batch(host):
+def test_after_an_unseen_change_the_rest_is_probed_in_one_batch(host):
     report = host.run(A, Unseen("u"), B, Thing("x", needs="made"), Thing("y", needs="made"))
     assert host.batches == [
         6,
@@ -267,13 +267,13 @@ def test_each_unseen_change_ends_a_stretch(host):
     assert host.traces == ["u", "a", "v", "b"]
 
 
-def test_an_unseen_kind_that_needs_no_change_costs_nothing(host):
+def test_an_unseen_kind_without_a_change_costs_no_batch(host):
     host.has(u="on", made="x")
     host.run(Unseen("u"), A, Thing("x", needs="made"))
     assert host.batches == [4, 1, 2, 2]
 
 
-def test_what_an_unseen_change_has_mended_already_is_left_alone(host):
+def test_what_an_unseen_change_fixed_is_not_changed(host):
     @dataclass(frozen=True)
     class Installer(Unseen):
         def apply(self, actual):
@@ -284,19 +284,19 @@ def test_what_an_unseen_change_has_mended_already_is_left_alone(host):
     assert [status for _, status in rows(report)] == ["changed", "ok"]
 
 
-def test_what_is_unknown_is_asked_again_after_any_change_before_it(host):
+def test_unknown_resources_are_probed_again_after_a_change(host):
     report = host.run(Thing("made"), Thing("x", needs="made"))
     assert rows(report) == [("made", "changed"), ("x", "changed")]
 
 
-def test_what_is_unknown_until_a_handler_ran_is_asked_again_after_the_flush(host):
+def test_unknown_resources_are_probed_again_after_a_flush(host):
     making = Handler("make it", "touch made")
     report = host.run(Thing("a", notify=making), Flush(), Thing("x", needs="made"))
     assert [row for row in rows(report) if row[0] == "x"] == [("x", "changed")]
 
 
 @pytest.mark.parametrize("before", [[], [Unseen("u")], [A]])
-def test_what_stays_unknown_is_an_error_and_what_follows_is_not_touched(host, before):
+def test_a_resource_that_stays_unknown_ends_the_run(host, before):
     report = host.run(*before, Thing("x", needs="never"), B)
     assert rows(report)[-1] == ("x", "failed")
     assert not report.ok
@@ -306,7 +306,7 @@ def test_what_stays_unknown_is_an_error_and_what_follows_is_not_touched(host, be
 # -- what must not be touched
 
 
-def test_nothing_is_changed_where_anything_must_not_be_touched_and_all_of_it_is_told(host):
+def test_conflicts_are_all_reported_before_the_first_change(host):
     host.has(b="foreign", c="foreign")
     report = host.run(A, B, C)
     assert rows(report) == [("b", "failed"), ("c", "failed")]
@@ -315,7 +315,7 @@ def test_nothing_is_changed_where_anything_must_not_be_touched_and_all_of_it_is_
     assert host.traces == []
 
 
-def test_what_turns_out_foreign_later_ends_the_run_before_its_stretch(host):
+def test_a_later_conflict_ends_the_run_before_its_stretch(host):
     @dataclass(frozen=True)
     class Installer(Unseen):
         def apply(self, actual):
@@ -338,35 +338,35 @@ def test_equal_handlers_run_once_after_all_changes(host):
     assert host.batches == [4, 1, 3, 5]  # the handlers and the last look are one batch
 
 
-def test_a_handler_of_what_did_not_change_does_not_run(host):
+def test_without_a_change_no_handler_runs(host):
     host.has(a="on")
     host.run(Thing("a", notify=RING), B)
     assert host.traces == ["b"]
 
 
-def test_a_flush_runs_what_is_owed_so_far(host):
+def test_a_flush_runs_the_pending_handlers(host):
     host.run(Thing("a", notify=RING), Flush(), Thing("b", notify=RING), Thing("c", notify=SING))
     assert host.traces == ["a", "ring", "b", "c", "ring", "sing"]
 
 
-def test_a_flush_with_nothing_owed_costs_nothing(host):
+def test_a_flush_without_pending_handlers_costs_nothing(host):
     host.has(a="on")
     host.run(Flush(), Thing("a", notify=RING), Flush())
     assert host.batches == [2]
 
 
-def test_a_start_settles_the_restart_that_was_owed(host):
+def test_a_start_makes_a_pending_restart_unnecessary(host):
     host.run(Thing("a", notify=RING), Starter("s"))
     assert host.traces == ["a", "s"]
     assert host.owed == []
 
 
-def test_a_start_does_not_settle_a_restart_that_comes_after_it(host):
+def test_a_restart_that_becomes_pending_after_a_start_runs(host):
     host.run(Starter("s"), Thing("a", notify=RING))
     assert host.traces == ["s", "a", "ring"]
 
 
-def test_what_an_earlier_run_left_is_paid_though_nothing_changes(host):
+def test_handlers_left_pending_run_without_a_change(host):
     host.has(no_b="x")
     assert not host.run(Thing("a", notify=RING), B).ok
     assert host.traces == ["a"]
@@ -378,7 +378,7 @@ def test_what_an_earlier_run_left_is_paid_though_nothing_changes(host):
     assert host.owed == []
 
 
-def test_what_another_task_left_is_paid_too(host):
+def test_handlers_that_another_task_left_pending_run(host):
     mark_pending(host, SING)
     host.has(a="on")
     host.run(A)
@@ -386,7 +386,7 @@ def test_what_another_task_left_is_paid_too(host):
     assert host.owed == []
 
 
-def test_a_handler_that_fails_is_an_error_and_is_tried_again_by_the_next_run(host):
+def test_a_failed_handler_runs_again_in_the_next_run(host):
     host.has(no_ring="x")
     report = host.run(Thing("a", notify=RING))
     assert rows(report) == [("a", "changed"), ("ring it", "failed")]
@@ -397,14 +397,14 @@ def test_a_handler_that_fails_is_an_error_and_is_tried_again_by_the_next_run(hos
     assert host.owed == []
 
 
-def test_a_handler_that_fails_hides_nothing_of_the_others(host):
+def test_after_a_failed_handler_the_others_still_run(host):
     host.has(no_ring="x")
     report = host.run(Thing("a", notify=RING), Thing("b", notify=SING))
     assert rows(report)[-2:] == [("ring it", "failed"), ("sing it", "changed")]
     assert host.owed == ["ring it"]
 
 
-def test_what_another_task_left_and_cannot_be_done_fails_nobody_else_and_stays_owed(host, capsys):
+def test_a_failing_handler_of_another_task_only_warns(host, capsys):
     mark_pending(host, RING)
     host.has(a="on", no_ring="x")
     report = host.run(A)
@@ -415,13 +415,13 @@ def test_what_another_task_left_and_cannot_be_done_fails_nobody_else_and_stays_o
     assert host.owed == ["ring it"]
 
 
-def test_what_was_left_and_is_owed_again_is_this_runs_own(host):
+def test_a_pending_handler_that_is_notified_can_fail_the_run(host):
     mark_pending(host, RING)
     host.has(no_ring="x")
     assert rows(host.run(Thing("a", notify=RING)))[-1] == ("ring it", "failed")
 
 
-def test_what_was_left_is_done_as_the_settings_want_it_now(host):
+def test_handlers_left_pending_follow_the_current_settings(host):
     mark_pending(host, Handler(RING.name, "echo old >>traces"))
     host.has(a="on")
     host.run(Thing("a", notify=RING))
@@ -429,7 +429,7 @@ def test_what_was_left_is_done_as_the_settings_want_it_now(host):
     assert host.owed == []
 
 
-def test_what_only_asks_pays_nothing(host):
+def test_a_plan_that_only_reads_runs_no_pending_handlers(host):
     mark_pending(host, RING)
     assert rows(host.run(Check("memory", "echo 1", lambda output: ok()))) == [
         ("Check memory", "ok")
@@ -439,7 +439,7 @@ def test_what_only_asks_pays_nothing(host):
     assert host.owed == ["ring it"]
 
 
-def test_a_change_that_failed_owes_its_handler_all_the_same(host):
+def test_a_failed_change_leaves_its_handler_pending(host):
     host.has(no_a="x")
     host.run(Thing("a", notify=RING))
     assert host.traces == []
@@ -449,14 +449,14 @@ def test_a_change_that_failed_owes_its_handler_all_the_same(host):
 # -- the last look
 
 
-def test_a_change_in_vain_is_an_error(host):
+def test_a_change_without_effect_is_an_error(host):
     host.has(in_vain_a="x")
     report = host.run(A, B)
     assert rows(report) == [("a", "changed"), ("b", "changed"), ("a", "failed")]
     assert "again" in report.error
 
 
-def test_a_change_of_which_nothing_can_be_known_afterwards_is_an_error(host):
+def test_a_change_that_cannot_be_verified_is_an_error(host):
     host.has(needed="x")
     report = host.run(Thing("a", needs="needed"), Unseen("u", notify=Handler("spoil", "rm needed")))
     assert rows(report)[-1] == ("a", "failed")
@@ -465,7 +465,7 @@ def test_a_change_of_which_nothing_can_be_known_afterwards_is_an_error(host):
 # -- failures
 
 
-def test_the_first_failure_ends_the_run_and_what_was_not_reached_is_told(host, capsys):
+def test_the_first_failure_ends_the_run_and_the_rest_is_skipped(host, capsys):
     host.has(c="on", no_b="x")
     report = host.run(Section("one"), A, B, Section("two"), C, Thing("d"))
     assert rows(report) == [("a", "changed"), ("b", "failed")]
@@ -475,14 +475,14 @@ def test_the_first_failure_ends_the_run_and_what_was_not_reached_is_told(host, c
     assert "run the same command again" in report.error
 
 
-def test_the_next_run_goes_on_where_this_one_ended(host):
+def test_the_next_run_continues_after_a_failure(host):
     host.has(no_b="x")
     host.run(A, B, C)
     (host.folder / "no-b").unlink()
     assert [status for _, status in rows(host.run(A, B, C))] == ["ok", "changed", "changed"]
 
 
-def test_a_step_that_fails_says_so_in_its_own_words(host, capsys):
+def test_a_failed_step_is_reported_with_its_output(host, capsys):
     @dataclass(frozen=True)
     class Failing(Thing):
         def apply(self, actual):
@@ -508,7 +508,7 @@ def test_a_probe_that_fails_names_its_resource(host, capsys, probe):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyError, IndexError])
-def test_an_answer_that_makes_no_sense_names_its_resource_and_is_not_shown(host, capsys, error):
+def test_an_invalid_answer_names_its_resource_and_is_not_shown(host, capsys, error):
     @dataclass(frozen=True)
     class Odd(Thing):
         def parse(self, output):
@@ -523,9 +523,7 @@ def test_an_answer_that_makes_no_sense_names_its_resource_and_is_not_shown(host,
     assert host.traces == []
 
 
-def test_a_lost_connection_tells_what_it_cut_off_and_what_was_not_reached_and_leaves_the_handler_owed(
-    host, capsys
-):
+def test_a_lost_connection_leaves_its_handler_pending(host, capsys):
     host.dies = "no-b"
     report = host.run(Thing("a", notify=RING), B, C)
     assert rows(report) == [("a", "changed"), ("b", "failed")]
@@ -534,7 +532,7 @@ def test_a_lost_connection_tells_what_it_cut_off_and_what_was_not_reached_and_le
     assert host.owed == ["ring it"]
 
 
-def test_a_long_step_that_was_cut_off_is_said_to_go_on(host, capsys):
+def test_a_long_step_that_was_cut_off_finishes_by_itself(host, capsys):
     @dataclass(frozen=True)
     class Slow(Thing):
         slow = True
@@ -547,7 +545,7 @@ def test_a_long_step_that_was_cut_off_is_said_to_go_on(host, capsys):
 # -- what is told besides
 
 
-def test_a_warning_is_no_failure(host, capsys):
+def test_a_warning_is_not_a_failure(host, capsys):
     @dataclass(frozen=True)
     class Warned(Thing):
         def parse(self, output):
@@ -559,7 +557,7 @@ def test_a_warning_is_no_failure(host, capsys):
     assert "little memory" in capsys.readouterr().out
 
 
-def test_a_notice_is_kept_for_the_end_and_only_after_a_change(host):
+def test_notices_of_changes_come_at_the_end(host):
     @dataclass(frozen=True)
     class Noticed(Thing):
         def notice(self):
@@ -572,12 +570,12 @@ def test_a_notice_is_kept_for_the_end_and_only_after_a_change(host):
 # -- resources that become one
 
 
-def test_packages_of_all_tasks_become_one_in_the_place_of_the_first(host):
+def test_packages_of_all_tasks_merge_into_the_first(host):
     plan = Plan([Package("a"), A, Section("two"), Package("b", "a"), B])
     assert [item.resource for item in plan.items] == [Package("a", "b"), A, B]
 
 
-def test_the_same_resource_twice_is_one(host):
+def test_equal_resources_merge(host):
     plan = Plan([A, B, Section("two"), Thing("a"), Thing("a", "off")])
     assert [item.resource for item in plan.items] == [A, B, Thing("a", "off")]
 
@@ -594,7 +592,7 @@ def other_run(host):
         yield lock
 
 
-def test_a_run_waits_for_another_and_then_looks_again(host, other_run, capsys):
+def test_a_run_waits_for_another_and_probes_again(host, other_run, capsys):
     def end():
         host.has(a="on")
         fcntl.flock(other_run, fcntl.LOCK_UN)
@@ -606,7 +604,7 @@ def test_a_run_waits_for_another_and_then_looks_again(host, other_run, capsys):
     assert "another run is changing this host" in capsys.readouterr().out
 
 
-def test_what_the_other_run_made_foreign_is_refused(host, other_run):
+def test_a_conflict_that_the_other_run_made_is_reported(host, other_run):
     def end():
         host.has(a="foreign")
         fcntl.flock(other_run, fcntl.LOCK_UN)
@@ -625,7 +623,7 @@ def test_a_run_gives_up_after_its_patience(host, other_run):
 
 
 @pytest.mark.parametrize("dry", [False, True])
-def test_a_run_that_changes_nothing_waits_for_nobody(host, other_run, dry):
+def test_a_run_without_changes_does_not_wait(host, other_run, dry):
     host.has(a="on")
     assert host.run(A, *([B] if dry else []), dry=dry).ok
     assert host.traces == []

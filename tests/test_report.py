@@ -41,7 +41,7 @@ def last_line(made, capsys):
 # -- JSON
 
 
-def test_the_json_is_as_the_design_says(tmp_path):
+def test_the_json_has_the_documented_form(tmp_path):
     one, two = Report("root@web", round_trips=3, seconds=1.23456), Report("db")
     one.add("harden-ssh", "Package openssh-server", OK, 0.00049)
     one.add("harden-ssh", "File /etc/x", CHANGED, 1.5, "-a\n+b")
@@ -86,14 +86,14 @@ def test_the_json_is_as_the_design_says(tmp_path):
     ("statuses", "error"),
     [((), "no connection"), ((FAILED,), ""), ((FAILED,), "Mend that"), ((OK,), "x")],
 )
-def test_a_host_that_failed_has_at_least_one_failure_and_it_is_a_number(statuses, error):
+def test_a_failed_host_counts_at_least_one_failure(statuses, error):
     made = report(*statuses, error=error)
     assert not made.ok
     assert made.as_dict()["failed"] == 1
     assert type(made.as_dict()["failed"]) is int
 
 
-def test_the_json_may_hold_any_text(tmp_path):
+def test_the_json_holds_any_text(tmp_path):
     made = Report("web")
     made.add("task", "File /ü \udcff", CHANGED, diff="日本\x00\udcff")
     write_json(tmp_path / "r.json", [made])
@@ -101,19 +101,19 @@ def test_the_json_may_hold_any_text(tmp_path):
     assert host["tasks"][0]["resources"][0]["diff"].startswith("日本\x00")
 
 
-def test_counts_of_several_failures_are_told_as_they_are():
+def test_several_failures_are_all_counted():
     assert report(FAILED, FAILED, FAILED, error="x").as_dict()["failed"] == 3
 
 
 # -- the last line
 
 
-def test_the_last_line_is_as_the_design_says(capsys):
+def test_the_last_line_has_the_documented_form(capsys):
     made = report(*[OK] * 41, round_trips=1, seconds=0.8)
     assert last_line(made, capsys) == "web  ok=41 changed=0 failed=0  1 round trip, 0.8 s"
 
 
-def test_the_last_line_counts_what_else_there_was(capsys):
+def test_the_last_line_counts_other_states_too(capsys):
     made = report(OK, WARNING, CHANGED, WOULD, WOULD, UNKNOWN, round_trips=2, seconds=61.25)
     assert (
         last_line(made, capsys)
@@ -121,7 +121,7 @@ def test_the_last_line_counts_what_else_there_was(capsys):
     )
 
 
-def test_a_host_that_was_never_reached_has_failed(capsys):
+def test_an_unreachable_host_has_failed(capsys):
     made = Report("web", error="web port 22 refuses connections")
     made.recap()
     shown = capsys.readouterr()
@@ -132,7 +132,7 @@ def test_a_host_that_was_never_reached_has_failed(capsys):
 # -- the lines
 
 
-def test_each_line_can_be_found_by_host_task_and_status(capsys):
+def test_each_line_names_host_task_and_status(capsys):
     made = Report("web")
     made.add("harden-ssh", "File /etc/x", CHANGED, 1.26)
     made.add("full-setup", "Check memory", WARNING, detail="little")
@@ -144,19 +144,19 @@ def test_each_line_can_be_found_by_host_task_and_status(capsys):
 @pytest.mark.parametrize(
     ("verbose", "status", "shown"), [(0, CHANGED, 0), (1, CHANGED, 1), (0, WOULD, 1), (0, OK, 0)]
 )
-def test_a_difference_is_shown_where_it_was_asked_for(capsys, verbose, status, shown):
+def test_a_diff_is_shown_on_request(capsys, verbose, status, shown):
     Report("web", verbose=bool(verbose)).add("task", "File /x", status, diff="-old\n+new")
     assert ("    -old\n    +new\n" in capsys.readouterr().out) == bool(shown)
 
 
-def test_a_notice_is_told_once(capsys):
+def test_a_notice_is_shown_once(capsys):
     made = report(notices=["The password is now: x"])
     made.recap()
     made.recap()
     assert capsys.readouterr().out.count("The password is now: x") == 1
 
 
-def test_there_is_no_colour_where_there_is_no_terminal(capsys):
+def test_without_a_terminal_there_is_no_colour(capsys):
     report(OK, CHANGED, FAILED, error="x").recap()
     shown = capsys.readouterr()
     assert "\x1b" not in shown.out + shown.err
@@ -182,31 +182,31 @@ def terminal(monkeypatch):
     return use
 
 
-def test_there_is_colour_on_a_terminal(terminal):
+def test_a_terminal_gets_colour(terminal):
     shown = terminal()
     report(CHANGED)
     assert "\x1b[33mchanged" in shown()
 
 
-def test_there_is_no_colour_on_a_terminal_where_that_is_unwanted(terminal, monkeypatch):
+def test_no_color_turns_colour_off(terminal, monkeypatch):
     shown = terminal()
     monkeypatch.setenv("NO_COLOR", "1")
     report(CHANGED)
     assert "\x1b[33m" not in shown()
 
 
-def test_bytes_that_are_no_text_do_not_break_a_line(capsys):
+def test_invalid_text_does_not_break_a_line(capsys):
     say("byte \udcff")
     assert capsys.readouterr().out == "byte ?\n"
 
 
-def test_a_long_step_is_announced_by_one_plain_line(capsys):
+def test_without_a_terminal_a_long_step_prints_one_line(capsys):
     progress = Progress(Report("web"), "install-apache", Package("apache2"))
     progress("pmstatus:apache2:50.0:Unpacking apache2")
     assert re.fullmatch(r"web  install-apache +running +Package apache2\n", capsys.readouterr().out)
 
 
-def test_a_long_step_shows_on_a_terminal_how_it_advances_in_one_line(terminal):
+def test_a_terminal_shows_a_long_step_in_one_changing_line(terminal):
     shown = terminal()
     progress = Progress(Report("web"), "install-apache", Package("apache2"))
     progress("pmstatus:apache2:50.0:Unpacking " + "x" * 500)

@@ -24,12 +24,12 @@ def body(task, *settings):
     return [part for part in task.body(C, loaded) if type(part).__name__ != "Section"]
 
 
-def test_a_firewall_that_is_not_wanted_is_neither_opened_nor_closed():
+def test_firewall_off_leaves_ufw_alone():
     assert body(firewall, "firewall.enabled=false") == []
 
 
 @pytest.mark.parametrize("task", [firewall, harden_ssh, create_user])
-def test_what_could_lock_out_is_guarded_and_proved_at_the_end(task):
+def test_risky_changes_have_a_rollback_and_a_login_check(task):
     parts = body(task, "ssh.rollback_timeout=77")
     guards = [part.rollback for part in parts if getattr(part, "rollback", None)]
     assert guards
@@ -173,7 +173,7 @@ REFUSED, UNKNOWN = Unreachable("may not log in"), PasswordMissing("sudo asks")
         (MADE, "made by", {"jupyter": UNKNOWN, "root": REFUSED}, None),
     ],
 )
-def test_a_login_is_proved_by_the_user_it_is_for_where_that_can_be_tried(
+def test_the_login_is_verified_as_its_own_user_if_possible(
     monkeypatch, account, made, fails, proved
 ):
     def attempt(self, c, user):

@@ -220,14 +220,14 @@ def outs(shell, *steps, **options):
 
 
 @pytest.mark.parametrize("value", NASTY)
-def test_a_value_is_one_word_and_stays_as_it_is(value):
+def test_a_value_becomes_one_word(value):
     script = sh("printf '%s' {}", value).encode("utf-8", "surrogateescape")
     done = subprocess.run(["sh"], input=script, capture_output=True)
     assert done.stdout.decode("utf-8", "surrogateescape") == value
     assert not done.stderr
 
 
-def test_values_are_words_of_their_own_and_stay_in_order():
+def test_values_become_words_in_order():
     script = sh("printf '[%s]' {} {}", words(NASTY), "end").encode("utf-8", "surrogateescape")
     done = subprocess.run(["sh"], input=script, capture_output=True)
     assert done.stdout.decode("utf-8", "surrogateescape") == "".join(
@@ -235,7 +235,7 @@ def test_values_are_words_of_their_own_and_stay_in_order():
     )
 
 
-def test_shell_text_inside_shell_text_is_not_quoted_again():
+def test_shell_text_is_not_quoted_again():
     assert sh("{}; {}", sh("echo {}", "a b"), "c d") == "echo 'a b'; 'c d'"
 
 
@@ -244,7 +244,7 @@ def test_other_braces_stand_for_themselves():
 
 
 @pytest.mark.parametrize("values", [(), ("a",), ("a", "b", "c")])
-def test_a_wrong_number_of_values_is_an_error_that_shows_none_of_them(values):
+def test_a_wrong_number_of_values_is_an_error_without_values(values):
     with pytest.raises(ValueError, match=f"2 places but {len(values)} values") as caught:
         sh("echo {} {}", *values)
     assert "echo" not in str(caught.value)
@@ -254,12 +254,12 @@ def test_a_wrong_number_of_values_is_an_error_that_shows_none_of_them(values):
 
 
 @pytest.mark.parametrize("value", NASTY)
-def test_what_a_step_prints_comes_back_as_it_is(shell, value):
+def test_output_comes_back_unchanged(shell, value):
     [answer] = shell.batch([sh("printf %s {}; printf %s {} >&2", value, value)])
     assert (answer.status, answer.out, answer.err) == (0, value, value)
 
 
-def test_output_keeps_its_last_newline_or_the_lack_of_it(shell):
+def test_output_keeps_its_last_newline_or_its_absence(shell):
     assert outs(shell, "printf a", "printf 'a\\n'", "printf 'a\\n\\n'", "printf '\\n'", ":") == [
         "a",
         "a\n",
@@ -275,7 +275,7 @@ def test_every_byte_comes_back(shell):
     assert answer.out.encode("utf-8", "surrogateescape") == bytes(range(256))
 
 
-def test_a_large_script_and_a_large_answer_pass_at_once(shell):
+def test_a_large_script_and_a_large_answer_pass(shell):
     text = "".join(f"{number:>9}\n" for number in range(150_000))
     printed, counted, after = outs(
         shell, sh("printf %s {}", text), sh("printf %s {} | wc -c", text), "echo after"
@@ -285,7 +285,7 @@ def test_a_large_script_and_a_large_answer_pass_at_once(shell):
     assert after == "after\n"
 
 
-def test_output_and_errors_are_kept_apart_step_by_step(shell):
+def test_output_and_errors_are_kept_apart_for_each_step(shell):
     answers = shell.batch(["echo o1; echo e1 >&2", "echo e2 >&2", "echo o3"])
     assert [(answer.out, answer.err) for answer in answers] == [
         ("o1\n", "e1\n"),
@@ -310,7 +310,7 @@ def test_many_steps_are_one_round_trip(shell):
     assert shell.round_trips == 2
 
 
-def test_a_wake_up_that_paramiko_loses_holds_nothing_up(shell, monkeypatch):
+def test_a_wake_up_that_paramiko_loses_delays_nothing(shell, monkeypatch):
     # Its pipe for select is written and emptied under two locks, one for output and one for errors.
     silent, _ = pair = os.pipe()
     monkeypatch.setattr(shell._channel, "fileno", lambda: silent)
@@ -325,11 +325,11 @@ def test_what_the_shell_itself_opens_stays_open(shell, tmp_path):
     assert (tmp_path / "lock").read_text() == "hello\n"
 
 
-def test_no_steps_are_no_answers(shell):
+def test_no_steps_have_no_answers(shell):
     assert shell.batch([]) == []
 
 
-def test_after_a_failure_the_rest_is_not_run_where_that_is_asked(shell, tmp_path):
+def test_after_a_failure_the_rest_can_be_skipped(shell, tmp_path):
     step = sh("echo x >>{}", tmp_path / "traces")
     answers = shell.batch([step, f"{step}; exit 3", step, step], stop=True)
     assert [answer.status for answer in answers] == [0, 3, None, None]
@@ -337,7 +337,7 @@ def test_after_a_failure_the_rest_is_not_run_where_that_is_asked(shell, tmp_path
     assert [answer.status for answer in shell.batch([step, "false", step])] == [0, 1, 0]
 
 
-def test_the_next_batch_begins_anew_after_one_that_stopped(shell):
+def test_the_next_batch_runs_after_one_that_stopped(shell):
     shell.batch(["false"], stop=True)
     assert outs(shell, "echo on", stop=True) == ["on\n"]
 
@@ -379,16 +379,16 @@ def test_nothing_of_a_step_leaks_into_the_next(shell, step):
 @pytest.mark.parametrize(
     "reader", ["cat", "read -r line; echo \"$line\" | tr -d '\\n'", "sh", "head -c 10"]
 )
-def test_a_step_that_reads_gets_nothing_and_takes_nothing_from_the_next(shell, reader):
+def test_a_step_that_reads_gets_an_empty_input(shell, reader):
     read, after = shell.batch([reader, "echo after"])
     assert (read.out, after.out) == ("", "after\n")
 
 
-def test_a_process_that_a_step_leaves_behind_holds_nothing_up(shell):
+def test_a_background_process_delays_nothing(shell):
     assert outs(shell, "sleep 0.3 & echo left", "echo next") == ["left\n", "next\n"]
 
 
-def test_answers_are_told_in_order_each_as_its_step_ends(shell, tmp_path):
+def test_each_answer_is_passed_on_as_its_step_ends(shell, tmp_path):
     told = []
 
     def tell(number, answer):
@@ -401,7 +401,7 @@ def test_answers_are_told_in_order_each_as_its_step_ends(shell, tmp_path):
     assert told == [(0, "0\n"), (1, "1\n"), (2, "2\n")]
 
 
-def test_lines_are_told_whole_while_the_step_still_runs(shell, tmp_path):
+def test_whole_lines_are_passed_on_while_a_step_runs(shell, tmp_path):
     told = []
 
     def tell(line):
@@ -438,7 +438,7 @@ def test_an_interrupted_batch_does_not_shift_later_answers(server, when):
     )
 
 
-def test_what_is_printed_before_the_first_step_is_nobodys_answer(server):
+def test_output_before_the_first_step_is_discarded(server):
     server.before = (
         "echo 'Welcome to web!'; printf 'no newline at the end'; echo 'a warning' >&2; sleep 0.05"
     )
@@ -447,7 +447,7 @@ def test_what_is_printed_before_the_first_step_is_nobodys_answer(server):
     assert (answer.status, answer.out, answer.err) == (0, "mine\n", "")
 
 
-def test_the_shell_is_alike_whatever_the_login_was(server):
+def test_the_shell_is_the_same_for_every_kind_of_login(server):
     server.environment |= {
         "LC_ALL": "de_DE",
         "TMPDIR": "/nowhere",
@@ -462,7 +462,7 @@ def test_the_shell_is_alike_whatever_the_login_was(server):
     ]
 
 
-def test_nothing_of_a_step_shows_in_the_command_that_opened_the_shell(server):
+def test_no_step_shows_in_the_command_line_of_the_shell(server):
     shell = Shell(connection(server))
     shell.batch(["echo hidden"])
     assert server.commands == ["exec /bin/sh"]
@@ -471,7 +471,7 @@ def test_nothing_of_a_step_shows_in_the_command_that_opened_the_shell(server):
 # -- a peer that dies
 
 
-def test_a_shell_that_ends_in_the_middle_is_a_lost_connection(shell):
+def test_a_shell_that_ends_early_is_a_lost_connection(shell):
     told = []
     with pytest.raises(ConnectionLost):
         shell.batch(
@@ -481,13 +481,13 @@ def test_a_shell_that_ends_in_the_middle_is_a_lost_connection(shell):
     assert shell.closed
 
 
-def test_a_login_that_is_turned_away_is_told_in_the_servers_words(server):
+def test_a_rejected_login_is_reported_in_the_servers_words(server):
     server.before = "echo 'This account is currently not available.'; exit 1"
     with pytest.raises(ConnectionLost, match="This account is currently not available"):
         Shell(connection(server)).batch(["echo never"])
 
 
-def test_a_connection_that_breaks_in_the_middle_is_a_lost_connection(server, shell):
+def test_a_connection_that_breaks_is_a_lost_connection(server, shell):
     with pytest.raises(ConnectionLost):
         shell.batch(["echo now; sleep 30"], on_line=lambda _: server.end.close())
 
@@ -498,7 +498,7 @@ def test_a_lost_connection_stays_lost(shell):
             shell.batch(["kill -9 $$"])
 
 
-def test_a_lost_connection_tells_nothing_of_the_script_and_of_what_a_probe_read(shell):
+def test_a_lost_connection_shows_no_script_and_no_output(shell):
     with pytest.raises(ConnectionLost) as caught:
         shell.batch(["echo hush; kill -9 $$; : hush"])
     assert "hush" not in str(caught.value)
@@ -511,7 +511,7 @@ def test_a_server_that_opens_no_session_is_unreachable(server):
         Shell(connection(server))
 
 
-def test_a_connection_that_is_gone_before_the_shell_is_unreachable(server):
+def test_a_connection_lost_before_the_shell_is_unreachable(server):
     server.end.close()
     server.transport.join(5)
     with pytest.raises(Unreachable):
@@ -527,28 +527,26 @@ def test_sudo_without_a_password_gives_a_shell(server, sudo):
 
 
 @pytest.mark.parametrize("password", ["simple", 'it\'s "q" $HOME `id` \\n', "Jürgen €"])
-def test_sudo_gets_the_password_when_it_asks_and_only_on_its_standard_input(
-    server, sudo, monkeypatch, password
-):
+def test_sudo_reads_the_password_from_standard_input_only(server, sudo, monkeypatch, password):
     sudo("asks", password)
     monkeypatch.setenv("SUDO_PASSWORD", password)
     assert outs(Shell(connection(server, "ada")), "echo root") == ["root\n"]
     assert password not in "".join(server.commands)
 
 
-def test_fabrics_own_sudo_password_will_do(server, sudo):
+def test_fabrics_own_sudo_password_is_used(server, sudo):
     sudo("asks", "from fabric")
     assert outs(Shell(connection(server, "ada", "from fabric")), "echo root") == ["root\n"]
 
 
-def test_sudo_without_need_of_a_password_is_not_sent_one(server, sudo, monkeypatch):
+def test_passwordless_sudo_is_sent_no_password(server, sudo, monkeypatch):
     sudo("free")
     monkeypatch.setenv("SUDO_PASSWORD", "touch-me-not")
     [answer] = Shell(connection(server, "ada")).batch([":"])
     assert (answer.out, answer.err) == ("", "")
 
 
-def test_a_wrong_sudo_password_is_said_and_not_shown(server, sudo, monkeypatch):
+def test_a_wrong_sudo_password_is_reported_and_not_shown(server, sudo, monkeypatch):
     sudo("asks", "right")
     monkeypatch.setenv("SUDO_PASSWORD", "wrong-one")
     with pytest.raises(Unreachable, match="sudo does not accept this password for ada") as caught:
@@ -556,13 +554,13 @@ def test_a_wrong_sudo_password_is_said_and_not_shown(server, sudo, monkeypatch):
     assert "wrong-one" not in str(caught.value)
 
 
-def test_no_right_to_use_sudo_is_said_in_sudos_words(server, sudo):
+def test_a_user_without_sudo_is_told_in_sudos_words(server, sudo):
     sudo("never")
     with pytest.raises(Unreachable, match="(?s)ada cannot become root: .*not in the sudoers file"):
         Shell(connection(server, "ada"))
 
 
-def test_a_sudo_that_asks_and_nobody_who_knows_is_said(server, sudo):
+def test_sudo_without_a_known_password_is_an_error(server, sudo):
     sudo("asks", "right")
     with pytest.raises(Unreachable, match="give it in SUDO_PASSWORD"):
         Shell(connection(server, "ada"))
@@ -581,7 +579,7 @@ def test_tasks_share_the_shell_of_a_host_until_it_is_lost(server):
     assert Host.of(c).shell is not first
 
 
-def test_two_servers_of_one_address_behind_two_jump_hosts_are_two(host_key):
+def test_one_address_behind_two_jump_hosts_is_two_hosts(host_key):
     names = {}
     for name in ("left", "right"):
         with serving(host_key) as server:
@@ -609,7 +607,7 @@ def test_a_forged_frame_of_a_login_is_not_an_answer(server, sudo):
     assert answer.out.count("\n") == 4 * len(told) + 1
 
 
-def test_a_sudo_that_says_nothing_is_given_up(server, sudo, monkeypatch):
+def test_a_silent_sudo_times_out(server, sudo, monkeypatch):
     sudo("silent")
     monkeypatch.setattr("fabfile.kit.shell.SUDO_TIMEOUT", 0.2)
     with pytest.raises(Unreachable, match="Verification code"):
@@ -630,7 +628,7 @@ def test_patchworks_helpers_run_over_the_shell(shell, tmp_path):
     assert not files.contains(c, str(folder / "file"), "another", runner=shell.run)
 
 
-def test_a_runner_that_fails_raises_unless_it_may_fail(shell):
+def test_a_failing_runner_raises_unless_warn_is_set(shell):
     assert shell.run("exit 5", hide=True, warn=True).exited == 5
     with pytest.raises(UnexpectedExit) as caught:
         shell.run("echo why >&2; exit 5", hide=True)
@@ -638,7 +636,7 @@ def test_a_runner_that_fails_raises_unless_it_may_fail(shell):
     assert caught.value.result.stderr == "why\n"
 
 
-def test_a_runner_shows_its_output_unless_it_shall_hide(shell, capsys):
+def test_a_runner_shows_its_output_unless_hide_is_set(shell, capsys):
     shell.run("echo shown; echo also >&2")
     shell.run("echo hidden", hide=True)
     shown = capsys.readouterr()

@@ -20,10 +20,7 @@ LONGEST_NAME = 70
 LONG_NAMES = {  # files with longer names of tests, which are still to be shortened
     "test_acme.py",
     "test_conda.py",
-    "test_plan.py",
     "test_resources.py",
-    "test_rollback.py",
-    "test_shell.py",
     "test_templates.py",
     "test_web.py",
 }
