@@ -331,7 +331,7 @@ def test_a_password_in_a_url_is_rejected_and_not_shown(given):
     for dotted in ("python.url", "tls.acme_server"):
         with pytest.raises(InvalidSetting) as caught:
             schema.load(given(tree(dotted, "https://ada:s3cret@mirror.example/A.sh")))
-        assert "holds no password" in str(caught.value)
+        assert "contains no password" in str(caught.value)
         assert "s3cret" not in str(caught.value)
 
 

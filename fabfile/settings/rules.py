@@ -166,7 +166,7 @@ def url(value: Any) -> str:
     """
     return text(
         r"https?://[^\s'\"@/]+(/[^\s'\"]*)?",
-        "an address that begins with https:// and holds no password",
+        "a URL that begins with https:// and contains no password",
     )(value)
 
 
