@@ -1,6 +1,7 @@
-"""What is judged on the operator's machine before an ACME server is asked, and what certbot's deploy hook does."""
+"""ACME certificates: checks before the server is asked, settings, and certbot's deploy hook."""
 
 import http.server
+import os
 import socket
 import subprocess
 import threading
@@ -15,31 +16,34 @@ from fabfile.resources import (
     CertificateCopy,
     ChallengeProbe,
     RenewedCertificate,
+    certbot,
     reach,
 )
-from fabfile.resources import certbot as acme
 from fabfile.settings import schema
 from fabfile.tasks import certificates as certs
 
 NOW = 1_800_000_000
-VALID = "server=https://acme/dir\nserial=0A\nnotBefore=Jan  1 00:00:00 2027 GMT\nnotAfter=Apr  1 00:00:00 2027 GMT\n"
+VALID = (
+    "server=https://acme/dir\nserial=0A\n"
+    "notBefore=Jan  1 00:00:00 2027 GMT\nnotAfter=Apr  1 00:00:00 2027 GMT\n"
+)
 PATH = "/.well-known/acme-challenge/remote-jupyter"
 
 
 def certificate(**more):
-    """Return a certificate that is wanted."""
+    """Return an AcmeCertificate for two names."""
     return AcmeCertificate(
         "web", ("a.example", "b.example"), "https://acme/dir", **{"nonce": "cafe"} | more
     )
 
 
-def answer(about="", tries=(), found="", now=NOW):
-    """Return what the probe says."""
-    lines = "".join(f"{one}\n" for one in tries)
+def answer(about="", attempts=(), found="", now=NOW):
+    """Return the output of the probe."""
+    lines = "".join(f"{one}\n" for one in attempts)
     return f"{now}\n{about}\0{lines}\0{found}"
 
 
-def test_what_is_right_is_not_asked_for():
+def test_a_valid_certificate_is_kept():
     seen = certificate().parse(answer(VALID + "DNS:A.example, DNS:b.example\n", now=1_798_761_700))
     assert not certificate().changed(seen)
     assert seen["serial"] == "0A"
@@ -48,17 +52,17 @@ def test_what_is_right_is_not_asked_for():
 @pytest.mark.parametrize(
     ("left", "lasts"), [(18.5, "long enough"), (17.5, "until Apr  1 00:00:00 2027 GMT")]
 )
-def test_a_renewal_that_nobody_made_is_made_up_for(left, lasts):
-    end = acme.ssl.cert_time_to_seconds("Apr  1 00:00:00 2027 GMT")
+def test_an_overdue_certificate_is_renewed(left, lasts):
+    end = certbot.ssl.cert_time_to_seconds("Apr  1 00:00:00 2027 GMT")
     seen = certificate().parse(
         answer(VALID + "DNS:a.example, DNS:b.example\n", now=int(end - left * 86400))
     )
     assert seen["lasts"] == lasts
 
 
-def test_nobody_is_asked_anything_before_this_runs_own_file_is_in_place(monkeypatch):
-    monkeypatch.setattr(acme, "astray", lambda *_: pytest.fail("asked"))
-    assert "problem" not in certificate().parse(answer(tries=[NOW - 1] * 9))
+def test_names_are_checked_only_after_our_file_is_in_place(monkeypatch):
+    monkeypatch.setattr(certbot, "challenge_problem", lambda *_: pytest.fail("asked"))
+    assert "problem" not in certificate().parse(answer(attempts=[NOW - 1] * 9))
     probe = ChallengeProbe(certificate())
     assert probe.changed(probe.parse(f"another run's\n\0{answer()}"))
     assert not probe.changed(probe.parse(f"cafe\n\0{answer()}"))
@@ -71,28 +75,29 @@ def test_nobody_is_asked_anything_before_this_runs_own_file_is_in_place(monkeypa
     ("ago", "said"),
     [([50, 40, 30], "in 60 minutes"), ([3599, 40, 30], "in 1 minutes"), ([50, 40], "")],
 )
-def test_after_as_many_tries_as_may_fail_none_is_made(ago, said, monkeypatch):
-    monkeypatch.setattr(acme, "astray", lambda *_: "")
-    seen = certificate().parse(answer(tries=[NOW - one for one in ago], found="own 192.0.2.1\n"))
-    assert (
-        (said in seen["problem"] and "tls.max_attempts" in certificate().conflict(seen))
-        if said
-        else certificate().conflict(seen) is None
-    )
+def test_attempts_stop_at_the_limit(ago, said, monkeypatch):
+    monkeypatch.setattr(certbot, "challenge_problem", lambda *_: "")
+    seen = certificate().parse(answer(attempts=[NOW - one for one in ago], found="own 192.0.2.1\n"))
+    conflict = certificate().conflict(seen)
+    if not said:
+        assert conflict is None
+        return
+    assert said in seen["problem"]
+    assert "tls.max_attempts" in conflict
 
 
-def test_with_fallback_a_problem_is_a_warning_and_nothing_is_tried():
+def test_with_fallback_a_problem_is_only_a_warning():
     soft = certificate(fallback=True)
     seen = soft.parse(answer()) | {"problem": "it's closed"}
     script = soft.apply(seen)
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
     assert soft.conflict(seen) is None
     assert "certbot" not in script
-    assert "it's closed (no try was spent)" in soft.shortfall(done.stdout)
+    assert "it's closed (no attempt was made)" in soft.shortfall(done.stdout)
     assert soft.shortfall("fine\n") == ""
 
 
-def test_a_renewal_is_one_where_the_serial_number_changed():
+def test_a_renewal_changes_the_serial_number():
     renewed = RenewedCertificate(certificate())
     assert renewed.conflict(renewed.parse(answer())) is not None
     renewed = RenewedCertificate(certificate())
@@ -100,12 +105,12 @@ def test_a_renewal_is_one_where_the_serial_number_changed():
     assert not renewed.changed(renewed.parse(answer(VALID.replace("=0A", "=0B"))))
 
 
-# -- whether a name leads there
+# -- addresses of a name
 
 
 @pytest.fixture
 def web(monkeypatch):
-    """Serve a text on a port of loopback, to which every connection to port 80 of 192.0.2.1 leads."""
+    """Serve a text on loopback in place of port 80 of 192.0.2.1."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -146,7 +151,8 @@ def web(monkeypatch):
         (
             [],
             [],
-            "a.example has no address in the DNS; make a record for it with 192.0.2.1 or 2001:db8::1",
+            "a.example has no address in the DNS; "
+            "make a record for it with 192.0.2.1 or 2001:db8::1",
         ),
         ([], ["127.0.1.1", "::1"], "has no address"),
         (
@@ -163,16 +169,20 @@ def web(monkeypatch):
         ),
     ],
 )
-def test_every_address_of_a_name_must_lead_there(web, monkeypatch, here, there, said):
-    monkeypatch.setattr(reach, "resolved", lambda _: here)
-    problem = reach.astray("a.example", there, {"192.0.2.1", "2001:db8::1"}, PATH, "cafe")
+def test_every_address_of_a_name_must_serve_the_file(web, monkeypatch, here, there, said):
+    monkeypatch.setattr(reach, "resolve", lambda _: here)
+    problem = reach.challenge_problem(
+        "a.example", there, {"192.0.2.1", "2001:db8::1"}, PATH, "cafe"
+    )
     assert (said in problem) if said else problem == ""
 
 
-def test_another_server_under_the_name_is_found_out(web, monkeypatch):
-    monkeypatch.setattr(reach, "resolved", lambda _: ["192.0.2.1"])
+def test_another_server_under_the_name_is_detected(web, monkeypatch):
+    monkeypatch.setattr(reach, "resolve", lambda _: ["192.0.2.1"])
     for path, text in (("/elsewhere", "cafe"), (PATH, "beef")):
-        assert "which is not this server (HTTP " in reach.astray("a.example", [], set(), path, text)
+        assert "which is not this server (HTTP " in reach.challenge_problem(
+            "a.example", [], set(), path, text
+        )
 
 
 # -- settings
@@ -209,10 +219,10 @@ def load():
         (["tls.acme_staging="], "https://acme-v02.api.letsencrypt.org/directory", ""),
     ],
 )
-def test_what_is_rehearsed_where(load, settings, server, staging):
+def test_the_staging_server_rehearses(load, settings, server, staging):
     made = certs.acme_certificate(*load(*settings))
     assert (made.server, made.staging) == (server, staging)
-    assert ("--dry-run" in made.get("")) == bool(staging)
+    assert f"staging={staging or chr(39) * 2}\n" in made.request("")
 
 
 @pytest.mark.parametrize(
@@ -228,7 +238,7 @@ def test_what_is_rehearsed_where(load, settings, server, staging):
         ),
     ],
 )
-def test_what_no_issuer_gives_a_certificate_for_is_refused_before_connecting(load, settings, said):
+def test_names_without_issuer_are_rejected_before_connecting(load, settings, said):
     with pytest.raises(ValueError, match=said):
         list(issue_cert.body(*load(*settings)))
 
@@ -238,7 +248,7 @@ def test_what_no_issuer_gives_a_certificate_for_is_refused_before_connecting(loa
 
 @pytest.fixture
 def hook(load, tmp_path):
-    """Return what the hook does, in a folder in place of /etc: `hook("web")` gives its status."""
+    """Run certbot's deploy hook below a temporary /etc: `hook("/etc/…/live/web")`."""
     [text] = [
         part.content
         for part in issue_cert.body(*load())
@@ -247,7 +257,7 @@ def hook(load, tmp_path):
     for here, there in {
         "/etc/": f"{tmp_path}/",
         "systemctl is-active -q apache2": "false",
-        " -g root ": " ",
+        "group=root\n": f"group={os.getgid()}\n",
     }.items():
         text = text.replace(here, there)
     (tmp_path / "hook").write_text(text)
@@ -268,7 +278,7 @@ def hook(load, tmp_path):
         ("/etc/letsencrypt/live/another", "old", "old"),
     ],
 )
-def test_only_what_came_from_certbot_is_replaced(hook, tmp_path, lineage, served, after):
+def test_the_hook_replaces_only_certificates_of_certbot(hook, tmp_path, lineage, served, after):
     for number, name in enumerate(("old", "new"), 1):
         (tmp_path / f"letsencrypt/archive/remote-jupyter/fullchain{number}.pem").write_text(name)
     for name in ("fullchain", "privkey"):
@@ -286,6 +296,13 @@ def test_only_what_came_from_certbot_is_replaced(hook, tmp_path, lineage, served
     )
 
 
-def test_a_copy_is_for_its_group_only():
-    script = CertificateCopy("/c", "/t/cert.pem", "/t/key.pem", "ada", "0640").apply({})
-    assert "install -g ada -m 0640 /t/key.pem" in script
+def test_only_the_group_can_read_the_copy_of_the_key(tmp_path):
+    for name in ("cert", "key"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "copy").mkdir()
+    copy = CertificateCopy(
+        f"{tmp_path}/copy", f"{tmp_path}/cert", f"{tmp_path}/key", os.getgid(), "0640"
+    )
+    subprocess.run(["sh", "-ec", copy.apply({})], check=True)
+    assert (tmp_path / "copy/key.pem").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "copy/cert.pem").stat().st_mode & 0o777 == 0o644

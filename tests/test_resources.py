@@ -205,7 +205,7 @@ def test_a_password_that_fits_is_not_hashed_again():
 def test_a_certificate_has_every_name_and_address():
     certificate = resources.SelfSigned("/t/cert.pem", "/t/key.pem", ("a.example.org",), days=90)
     actual = certificate.parse("address 192.0.2.10\naddress 2001:db8::1\nabsent\n")
-    assert "-days 90" in certificate.apply(actual)
+    assert "days=90\n" in certificate.apply(actual)
     assert "IP:192.0.2.10,IP:2001:db8::1,DNS:a.example.org" in certificate.apply(actual)
     assert "+names: 192.0.2.10 2001:db8::1 a.example.org" in certificate.diff(actual)
 

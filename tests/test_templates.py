@@ -326,5 +326,5 @@ def test_sshds_configuration_has_the_settings(made, settings, lines):
     found = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert lines <= set(found)
     assert len({line.split()[0] for line in found}) == len(found)
-    assert "PermitOpen <opened>" in found  # of which the host knows more
+    assert "PermitOpen <permit-open>" in found  # of which the host knows more
     assert all(len(line.split()) == 2 for line in found if not line.startswith("PermitOpen"))

@@ -18,9 +18,9 @@ ufw             the firewall and its rules
 
 from .apache import (
     ApacheConf,
+    ApacheDisabled,
     ApacheInclude,
     ApacheModule,
-    ApacheOff,
     ApacheSite,
     ServedCertificate,
 )
@@ -31,21 +31,23 @@ from .conda_packages import CondaInit, CondaPackages, CondaUpdates
 from .conda_terms import Agreement, ChannelTerms, Terms
 from .jupyter import LoadedSettings, PasswordFile
 from .pip import PipPackages, PipUpdates, Venv
-from .renewal import CertbotCertAbsent, Renewal
+from .renewal import CertbotAutorenew, CertbotCertAbsent
 from .sshd import KnownHostKey, SshdSettings
-from .tls import CertificateCopy, NoCopy, SelfSigned
+from .tls import CertificateCopy, CertificateCopyAbsent, SelfSigned
 from .ufw import UfwEnabled, UfwOnly, UfwRule
 
 __all__ = [
     "AcmeCertificate",
     "Agreement",
     "ApacheConf",
+    "ApacheDisabled",
     "ApacheInclude",
     "ApacheModule",
-    "ApacheOff",
     "ApacheSite",
+    "CertbotAutorenew",
     "CertbotCertAbsent",
     "CertificateCopy",
+    "CertificateCopyAbsent",
     "ChallengeProbe",
     "ChannelTerms",
     "CondaAbsent",
@@ -55,13 +57,11 @@ __all__ = [
     "CondaUpdates",
     "KnownHostKey",
     "LoadedSettings",
-    "NoCopy",
     "PackagesUpgraded",
     "PasswordFile",
     "PipPackages",
     "PipUpdates",
     "ReleaseUpgraded",
-    "Renewal",
     "RenewedCertificate",
     "SelfSigned",
     "ServedCertificate",

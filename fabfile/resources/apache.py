@@ -1,10 +1,10 @@
-"""Apache's modules, sites and configurations, as a2enmod, a2ensite and a2enconf switch them on."""
+"""Apache's modules, sites and configurations, and the certificate that Apache serves."""
 
 import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..kit.quote import Shell, sh
+from ..kit.quote import Shell, script
 from ..kit.resources.base import Resource, stat_fields
 from ..kit.resources.file import MARK, File
 from ..kit.resources.service import Service
@@ -12,10 +12,16 @@ from .tls import is_address
 
 CONFIGTEST = Shell("apache2ctl configtest")
 
+ENABLED, DISABLED, FOREIGN = "enabled", "disabled", "something else"
+
 
 @dataclass(frozen=True)
-class _Switched(Resource):
-    """Something below /etc/apache2 that a link in an ``-enabled`` folder switches on."""
+class EnabledByLink(Resource):
+    """Something below /etc/apache2 that a link in an ``-enabled`` folder enables.
+
+    Args:
+        name: the file's name without its suffix.
+    """
 
     name: str
 
@@ -26,106 +32,138 @@ class _Switched(Resource):
 
     undo = "{0.disable} {0.name}"
 
+    @property
+    def link(self):
+        """The link that enables it."""
+        return f"/etc/apache2/{self.folder}-enabled/{self.name}{self.suffix}"
+
+    @property
+    def file(self):
+        """The file to which the link leads."""
+        return f"/etc/apache2/{self.folder}-available/{self.name}{self.suffix}"
+
     def probe(self):
-        return sh(
+        return script(
             """
-            link={} file={}
             if [ ! -e "$link" ]; then echo disabled
             elif [ "$(readlink -f "$link")" = "$(readlink -f "$file")" ]; then echo enabled
             else echo 'something else'; fi
             """,
-            *(
-                f"/etc/apache2/{self.folder}-{kind}/{self.name}{self.suffix}"
-                for kind in ("enabled", "available")
-            ),
+            link=self.link,
+            file=self.file,
         )
 
     def desired(self):
-        return {"state": "enabled"}
+        return {"state": ENABLED}
 
     def conflict(self, actual):
-        if actual["state"] != "something else":
+        if actual["state"] != FOREIGN:
             return None
-        link = f"/etc/apache2/{self.folder}-enabled/{self.name}{self.suffix}"
-        return f"{link} is something else, and not ours; move it away, then run this again"
+        return f"{self.link} is something else, and not ours; move it away, then run this again"
 
     def apply(self, actual):
-        # An enabled thing that Apache refuses would keep it from starting at the next boot.
-        return sh(
-            "{} -q {}\n{} || { {} -q -f {}; exit 1; }",
-            self.enable,
-            self.name,
-            CONFIGTEST,
-            self.disable,
-            self.name,
+        # Apache would not start at the next boot with something enabled that it rejects.
+        return script(
+            """
+            "$enable" -q "$name"
+            configtest || { "$disable" -q -f "$name"; exit 1; }
+            """,
+            enable=self.enable,
+            disable=self.disable,
+            name=self.name,
+            configtest=CONFIGTEST,
         )
 
 
-class ApacheModule(_Switched):
-    """A module that is enabled."""
+class ApacheModule(EnabledByLink):
+    """An enabled Apache module.
+
+    Args:
+        name: the module, such as ``proxy_http``.
+    """
 
     folder, suffix, enable, disable = "mods", ".load", "a2enmod", "a2dismod"
 
     def parse(self, output):
-        # Whose file loads it does not matter.
-        return {"state": "disabled" if output.strip() == "disabled" else "enabled"}
+        # A module counts as enabled whichever file loads it.
+        return {"state": DISABLED if output.strip() == DISABLED else ENABLED}
 
 
-class ApacheSite(_Switched):
-    """A site that is enabled."""
+class ApacheSite(EnabledByLink):
+    """An enabled Apache site.
+
+    Args:
+        name: the site's name, as for ``a2ensite``.
+    """
 
     folder, enable, disable = "sites", "a2ensite", "a2dissite"
 
 
-class ApacheConf(_Switched):
-    """A configuration that is enabled."""
+class ApacheConf(EnabledByLink):
+    """An enabled Apache configuration snippet.
+
+    Args:
+        name: the snippet's name, as for ``a2enconf``.
+    """
 
     folder, enable, disable = "conf", "a2enconf", "a2disconf"
 
 
 @dataclass(frozen=True)
 class ServedCertificate(Resource):
-    """Where Apache serves TLS under *name*, it serves the certificate at *path*, and not the one that it read before."""
+    """Apache serves the certificate that is installed, not one that it loaded earlier.
+
+    Args:
+        name: the server name, sent by SNI unless it is an IP address.
+        path: the installed certificate, PEM.
+    """
 
     name: str
     path: str
 
-    undo = "nothing is left: it reloads what is served"
+    undo = "not needed: it only reloads Apache"
 
     def probe(self):
-        return sh(
+        return script(
             """
-            first() { sed -n '/^-----BEGIN CERTIFICATE/,/^-----END/p; /^-----END CERTIFICATE/q'; }
-            # Another program there may never answer.
-            timeout 3 openssl s_client -connect 127.0.0.1:443 {} </dev/null 2>/dev/null | first
+            first() {
+                sed -n '/^-----BEGIN CERTIFICATE/,/^-----END/p; /^-----END CERTIFICATE/q'
+            }
+            if [ -n "$name" ]; then set -- -servername "$name"; else set -- -noservername; fi
+            # Another program on this port may accept the connection and never answer.
+            timeout 3 openssl s_client -connect 127.0.0.1:443 "$@" </dev/null 2>/dev/null | first
             printf '\\000'
-            [ ! -f {} ] || first <{}
+            [ ! -f "$path" ] || first <"$path"
             """,
-            Shell("-noservername") if is_address(self.name) else sh("-servername {}", self.name),
-            self.path,
-            self.path,
+            name="" if is_address(self.name) else self.name,
+            path=self.path,
         )
 
     def parse(self, output):
         served, _, installed = output.partition("\0")
-        return {
-            "state": "another"
-            if served and installed and served != installed
-            else "the installed one"
-        }
+        outdated = served and installed and served != installed
+        return {"state": "another" if outdated else "the installed one"}
 
     def desired(self):
         return {"state": "the installed one"}
 
     def apply(self, actual):
-        return sh("{}\nsystemctl reload apache2\nsleep 0.5", CONFIGTEST)
+        return script(
+            "configtest\nsystemctl reload apache2\nsleep 0.5",
+            configtest=CONFIGTEST,
+        )
 
 
 @dataclass(frozen=True)
 class ApacheInclude(Resource):
-    """Of all sites, *site* alone (none where it is empty) includes the files *pattern*, in its virtual host that has TLS.
+    """One site, and no other, includes our files in its virtual hosts with TLS.
 
-    A site that is ours does not count. It is one line in somebody else's file; the rest of that stays as it is.
+    This is one line in another's file; the rest of that file stays as it is. Sites that we wrote
+    do not count.
+
+    Args:
+        site: the site that includes the files; empty if no site does.
+        pattern: the files to include, as for Apache's ``IncludeOptional``.
     """
 
     site: str
@@ -139,25 +177,28 @@ class ApacheInclude(Resource):
 
     @property
     def line(self):
-        """The line that we put there, and take away."""
+        """The line that we add and remove."""
         return f"IncludeOptional {self.pattern}"
 
     def probe(self):
-        return sh(
+        return script(
             """
             cd /etc/apache2 2>/dev/null || exit 0
-            for f in sites-enabled/* sites-available/*; do
-                path=$(readlink -f "$f")
-                [ -f "$path" ] && ! head -n 1 "$path" | grep -qF {} || continue
-                case "$f" in */{}.conf) ;; *) grep -qF {} "$path" || continue;; esac
-                printf '%s\\000' "$f" "$path" "$(stat -c '%U %G %a' "$path")"
+            for file in sites-enabled/* sites-available/*; do
+                path=$(readlink -f "$file")
+                [ -f "$path" ] && ! head -n 1 "$path" | grep -qF "$mark" || continue
+                case "$file" in
+                    */"$site".conf) ;;
+                    *) grep -qF "$line" "$path" || continue ;;
+                esac
+                printf '%s\\000' "$file" "$path" "$(stat -c '%U %G %a' "$path")"
                 cat "$path"
                 printf '\\000'
             done
             """,
-            MARK,
-            self.site,
-            self.line,
+            mark=MARK,
+            site=self.site,
+            line=self.line,
         )
 
     def parse(self, output):
@@ -167,26 +208,26 @@ class ApacheInclude(Resource):
             if name == f"sites-enabled/{self.site}.conf":
                 enabled = path
             files[path] = (stat, text)
-        is_in = [path for path, (_, text) in files.items() if text != self.without(text)]
+        including = [path for path, (_, text) in files.items() if text != self.without(text)]
         wanted = [enabled] if self.site else []
-        state = "as wanted" if is_in == wanted else f"included in {is_in or 'none'}"
+        state = "as wanted" if including == wanted else f"included in {including or 'none'}"
         return {"files": files, "enabled": enabled, "wanted": wanted, "state": state}
 
     def without(self, text):
         """Return *text* without our line."""
-        return "".join(one for one in text.splitlines(keepends=True) if one.strip() != self.line)
+        lines = text.splitlines(keepends=True)
+        return "".join(line for line in lines if line.strip() != self.line)
 
     def within(self, text):
-        """Return *text* with our line at the end of each virtual host that has TLS."""
+        """Return *text* with our line at the end of each virtual host with TLS."""
         lines, block = [], []
-        for one in self.without(text).splitlines(keepends=True):
-            word = one.strip().lower()
-            block = [] if word.startswith("<virtualhost") else [*block, word]
-            if word.startswith("</virtualhost") and any(
-                re.match(r"sslengine\s+on\b", inner) for inner in block
-            ):
+        for line in self.without(text).splitlines(keepends=True):
+            directive = line.strip().lower()
+            block = [] if directive.startswith("<virtualhost") else [*block, directive]
+            has_tls = any(re.match(r"sslengine\s+on\b", inner) for inner in block)
+            if directive.startswith("</virtualhost") and has_tls:
                 lines.append(f"    {self.line}\n")
-            lines.append(one)
+            lines.append(line)
         return "".join(lines)
 
     def desired(self):
@@ -196,10 +237,16 @@ class ApacheInclude(Resource):
         if not self.site:
             return None
         if actual["enabled"] == "no":
-            return f"there is no enabled site {self.site}; a2ensite it, or leave apache.site empty for a site of its own"
+            return (
+                f"there is no enabled site {self.site}; enable it with a2ensite, or leave "
+                "apache.site empty to get a site of its own"
+            )
         text = actual["files"][actual["enabled"]][1]
         if self.within(text) == self.without(text):
-            return f"{actual['enabled']} has no virtual host with SSLEngine on; passwords would go in the clear"
+            return (
+                f"{actual['enabled']} has no virtual host with SSLEngine on; "
+                "passwords would be sent in the clear"
+            )
         return None
 
     def apply(self, actual):
@@ -207,52 +254,68 @@ class ApacheInclude(Resource):
         for path, (stat, text) in actual["files"].items():
             new = self.within(text) if path in actual["wanted"] else self.without(text)
             if new != text:
-                about = stat_fields(stat)
-                file = File(
-                    path, new, about["owner"], about["group"], about["mode"], check=CONFIGTEST
-                )
-                steps.append(sh("(\n{}\n)", Shell(file.apply({}))))
+                steps.append(script("(change)", change=rewritten(path, new, stat)))
         return "\n".join(steps)
 
 
-# Prints what Apache serves beside what Debian's packages bring and what is ours.
-SERVED_FOR_OTHERS = sh(
+def rewritten(path, content, stat):
+    """Return shell text that replaces the file *path*, whose owner, group and mode stay.
+
+    Args:
+        path: an existing Apache configuration file.
+        content: its new text; Apache must accept it.
+        stat: the output of ``stat -c '%U %G %a'``.
+    """
+    fields = stat_fields(stat)
+    file = File(path, content, fields["owner"], fields["group"], fields["mode"], check=CONFIGTEST)
+    return Shell(file.apply({}))
+
+
+# Prints the sites, configurations and pages that are neither Debian's own nor ours.
+SERVED_FOR_OTHERS = script(
     """
     cd /etc/apache2 2>/dev/null && {
-        own='charset localized-error-pages other-vhosts-access-log security serve-cgi-bin javascript-common'
-        for f in sites-enabled/* conf-enabled/*; do
-            name=${f##*/}; name=${name%.conf}
-            [ -e "$f" ] && ! head -n 1 "$f" | grep -qF {} || continue
-            case "$f $own " in conf-*" $name "*|sites-enabled/000-default.conf*) ;; *) echo "$f";; esac
+        debian='charset localized-error-pages other-vhosts-access-log security'
+        debian="$debian serve-cgi-bin javascript-common"
+        for file in sites-enabled/* conf-enabled/*; do
+            name=${file##*/}; name=${name%.conf}
+            [ -e "$file" ] && ! head -n 1 "$file" | grep -qF "$mark" || continue
+            case "$file $debian " in
+                conf-*" $name "*|sites-enabled/000-default.conf*) ;;
+                *) echo "$file" ;;
+            esac
         done
         if [ -e sites-enabled/000-default.conf ] && cd /var/www/html 2>/dev/null; then
-            cmp -s index.html /usr/share/apache2/default-site/index.html || ls "$PWD/index.html" 2>/dev/null
-            find "$PWD" ! -type d ! -path '*/html/index.html' ! -path '*/html/.well-known/acme-challenge/*' -print -quit
+            cmp -s index.html /usr/share/apache2/default-site/index.html ||
+                ls "$PWD/index.html" 2>/dev/null
+            find "$PWD" ! -type d ! -path '*/html/index.html' \\
+                ! -path '*/html/.well-known/acme-challenge/*' -print -quit
         fi
     }
     """,
-    MARK,
+    mark=MARK,
 )
 
 
 @dataclass(frozen=True)
-class ApacheOff(Resource):
-    """Apache does not run, now and at boot, unless it serves more than what Debian's packages bring and what is ours."""
+class ApacheDisabled(Resource):
+    """Apache is stopped and disabled, unless it also serves what is not ours."""
 
     undo = "systemctl enable --now apache2"
 
     @property
     def label(self):
-        return "ApacheOff"
+        return "ApacheDisabled"
 
     def probe(self):
-        return sh(
+        return script(
             """
             [ -e /etc/apache2 ] || { echo off; exit 0; }
-            {}
-            systemctl show -P ActiveState -P UnitFileState apache2.service | grep -qxE 'active|enabled' && echo on || echo off
+            served_for_others || :
+            systemctl show -P ActiveState -P UnitFileState apache2.service |
+                grep -qxE 'active|enabled' && echo on || echo off
             """,
-            SERVED_FOR_OTHERS,
+            served_for_others=SERVED_FOR_OTHERS,
         )
 
     def parse(self, output):

@@ -6,25 +6,36 @@ import ssl
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..kit.quote import Shell, sh, words
+from ..kit.quote import program, script, sh
 from ..kit.resources.base import Resource
 from ..kit.resources.unit import as_unit
-from .reach import astray
-from .tls import SelfSigned, normal
+from .reach import challenge_problem
+from .tls import ADDRESSES, certificate_names, normalize_name
 
-HOUR = 3600
+HOUR = 3600  # seconds
 
+UNIT = "remote-jupyter-certbot"
 
-GAVE_UP = "not obtained: "  # before what the operator must know
+NOT_OBTAINED = "not obtained: "  # stands before what the operator must know
 
 
 @dataclass(frozen=True)
 class AcmeCertificate(Resource):
-    """certbot's certificate *lineage* for *names* from the ACME *server*, which asks for files of *webroot* on port 80.
+    """A current certificate of an ACME server for these names, which certbot's timer renews.
 
-    certbot's own timer renews it. Before it is asked for, each address of each name must lead here, asked from this machine
-    (see `ChallengeProbe`), and where a *staging* server is given the same is rehearsed there. After *max_attempts* that failed
-    within an hour no further one is made. With *fallback*, failing is a warning.
+    Before certbot runs, each address of each name must lead here, checked from this machine (see
+    `ChallengeProbe`), and the request is rehearsed with the staging server.
+
+    Args:
+        lineage: certbot's name of the certificate.
+        names: DNS names.
+        server: URL of the ACME server's directory.
+        email: address for the ACME account; empty for none.
+        staging: URL of the server for the rehearsal; empty for no rehearsal.
+        webroot: folder that port 80 serves.
+        max_attempts: failed attempts within an hour after which no further one is made.
+        fallback: whether a failure is only a warning.
+        nonce: text that proves that a name leads here.
     """
 
     lineage: str
@@ -37,9 +48,8 @@ class AcmeCertificate(Resource):
     fallback: bool = False
     nonce: str = field(default_factory=lambda: secrets.token_hex(16), compare=False, repr=False)
 
-    TRIES: ClassVar[str] = (
-        "/var/lib/remote-jupyter/acme-tries"  # the time of each that has not succeeded, one a line
-    )
+    # Holds the time of each attempt since the last success, one a line.
+    ATTEMPTS: ClassVar[str] = "/var/lib/remote-jupyter/acme-tries"
     slow = True
 
     undo = "delete-cert"
@@ -50,216 +60,171 @@ class AcmeCertificate(Resource):
 
     @property
     def challenge(self):
-        """The file that answers on port 80 whether a name leads here."""
+        """The file on port 80 that shows whether a name leads here."""
         return f"{self.webroot}/.well-known/acme-challenge/remote-jupyter"
 
     @property
     def recent(self):
-        """Shell text that prints the times of the tries within the last hour."""
+        """Shell text that prints the times of the attempts within the last hour."""
         text = "awk -v since=\"$(($(date +%s) - {}))\" '$1 > since' {} 2>/dev/null"
-        return sh(text, HOUR, self.TRIES)
+        return sh(text, HOUR, self.ATTEMPTS)
 
     def probe(self):
-        return sh(
+        return script(
             """
-            conf={} cert={}
             date +%s
             if [ -s "$conf" ] && [ -s "$cert" ]; then
                 sed -n 's/^server *= */server=/p' "$conf"
-                openssl x509 -in "$cert" -noout -serial -startdate -enddate -ext subjectAltName 2>/dev/null
+                openssl x509 -in "$cert" -noout \\
+                    -serial -startdate -enddate -ext subjectAltName 2>/dev/null
             fi
             printf '\\000'
-            {}
+            recent
             printf '\\000'
-            # Names are looked up, past /etc/hosts, only where this run has put its file there.
-            [ "$(cat {} 2>/dev/null)" = {} ] || exit 0
+            # Names are looked up only after this run has put its file in place.
+            [ "$(cat "$challenge" 2>/dev/null)" = "$nonce" ] || exit 0
             echo asked yes
-            {}
             addresses | sed 's/^/own /'
-            for name in {}; do getent -A -s hosts:dns ahosts "$name" | awk -v name="$name" '{ print name, $1 }'; done | sort -u
+            # The DNS decides: /etc/hosts often has the server's own name.
+            for name in "$@"; do
+                getent -A -s hosts:dns ahosts "$name" | awk -v name="$name" '{ print name, $1 }'
+            done | sort -u
             """,
-            f"/etc/letsencrypt/renewal/{self.lineage}.conf",
-            f"/etc/letsencrypt/live/{self.lineage}/cert.pem",
-            self.recent,
-            self.challenge,
-            self.nonce,
-            SelfSigned.ADDRESSES,
-            words(self.names),
+            *self.names,
+            conf=f"/etc/letsencrypt/renewal/{self.lineage}.conf",
+            cert=f"/etc/letsencrypt/live/{self.lineage}/cert.pem",
+            challenge=self.challenge,
+            nonce=self.nonce,
+            recent=self.recent,
+            addresses=ADDRESSES,
         )
 
     def parse(self, output):
-        about, tries, found = output.split("\0")
+        about, attempts, found = output.split("\0")
         now, _, about = about.partition("\n")
-        told = dict(re.findall(r"^(serial|server|notBefore|notAfter)=(.*)$", about, re.M))
+        fields = dict(re.findall(r"^(serial|server|notBefore|notAfter)=(.*)$", about, re.M))
         actual = {
             "names": None,
-            "server": told.get("server"),
+            "server": fields.get("server"),
             "lasts": None,
-            "serial": told.get("serial", ""),
+            "serial": fields.get("serial", ""),
         }
-        if "notAfter" in told:
-            named = {normal(name) for name in re.findall(r"(?:DNS|IP Address):([^,\s]+)", about)}
-            actual["names"] = " ".join(sorted(named))
-            begin, end = (
-                ssl.cert_time_to_seconds(told[name]) for name in ("notBefore", "notAfter")
-            )
-            # certbot renews when a third is left; later than this, nobody has.
-            actual["lasts"] = (
-                "long enough" if end - int(now) > (end - begin) / 5 else f"until {told['notAfter']}"
-            )
+        if "notAfter" in fields:
+            actual["names"] = " ".join(sorted(certificate_names(about)))
+            actual["lasts"] = lasting(fields["notBefore"], fields["notAfter"], int(now))
         if self.changed(actual) and found:
-            actual["problem"] = self.problem(int(now), [int(line) for line in tries.split()], found)
+            times = [int(line) for line in attempts.split()]
+            actual["problem"] = self.problem(int(now), times, found)
         return actual
 
     def desired(self):
         return {
-            "names": " ".join(sorted(map(normal, self.names))),
+            "names": " ".join(sorted(map(normalize_name, self.names))),
             "server": self.server,
             "lasts": "long enough",
         }
 
-    def problem(self, now, tries, found):
-        """Return what keeps the server from being asked now, or an empty text."""
-        if len(tries) >= self.max_attempts:
-            wait = -(-(tries[-self.max_attempts] + HOUR - now) // 60)
+    def problem(self, now, attempts, found):
+        """Return why the server must not be asked now, or an empty text.
+
+        Args:
+            now: the host's time, in seconds.
+            attempts: the times of the failed attempts within the last hour.
+            found: lines of the probe, ``own ADDRESS`` or ``NAME ADDRESS``.
+        """
+        if len(attempts) >= self.max_attempts:
+            wait = -(-(attempts[-self.max_attempts] + HOUR - now) // 60)
             return (
-                f"{len(tries)} of {self.max_attempts} tries within an hour have failed, and the issuer counts them too; "
-                f"the next can be made in {wait} minutes, or at once with a higher tls.max_attempts"
+                f"{len(attempts)} of {self.max_attempts} attempts within an hour failed, and the "
+                f"issuer limits them too; try again in {wait} minutes, or raise tls.max_attempts"
             )
-        told = [line.split() for line in found.splitlines()]
-        own = {address for kind, address in told if kind == "own"}
+        pairs = [line.split() for line in found.splitlines()]
+        own = {address for kind, address in pairs if kind == "own"}
+        path = self.challenge.removeprefix(self.webroot)
         for name in self.names:
-            by_server = [address for other, address in told if other == name]
-            if problem := astray(
-                name, by_server, own, self.challenge.removeprefix(self.webroot), self.nonce
-            ):
+            by_server = [address for other, address in pairs if other == name]
+            problem = challenge_problem(name, by_server, own, path, self.nonce)
+            if problem:
                 return problem
         return ""
 
     def conflict(self, actual):
-        return (
-            f"{actual['problem']} (no try was spent)"
-            if actual.get("problem") and not self.fallback
-            else None
-        )
+        if actual.get("problem") and not self.fallback:
+            return f"{actual['problem']} (no attempt was made)"
+        return None
 
     def apply(self, actual):
         if actual.get("problem"):
-            return sh("printf '%s%s (no try was spent)\\n' {} {}", GAVE_UP, actual["problem"])
-        script = as_unit("remote-jupyter-certbot", self.get(actual["serial"]))
+            text = f"{NOT_OBTAINED}{actual['problem']} (no attempt was made)"
+            return sh("printf '%s\\n' {}", text)
+        step = as_unit(UNIT, self.request(actual["serial"]))
         if not self.fallback:
-            return script
-        return sh(
+            return step
+        return script(
             """
             said=$(mktemp)
-            ({}) 2>"$said" || printf '%s%s\\n' {} "$(cat "$said")"
+            (request) 2>"$said" || printf '%s%s\\n' "$not_obtained" "$(cat "$said")"
             rm -f "$said"
             """,
-            script,
-            GAVE_UP,
+            not_obtained=NOT_OBTAINED,
+            request=step,
         )
 
-    def get(self, serial, rehearse=True):
-        """Return the unit's script that gets a certificate, unless the one that is there has no more this *serial* number."""
-        ask = [
-            "certbot",
-            "certonly",
-            "-n",
-            "--agree-tos",
-            "--cert-name",
-            self.lineage,
-            "--webroot",
-            "-w",
-            self.webroot,
-        ]
-        ask += (
+    def request(self, serial, rehearse=True):
+        """Return the shell program that gets a certificate.
+
+        Args:
+            serial: the serial number of the present certificate, or an empty text. If the
+                certificate has another one by then, the program does nothing.
+            rehearse: whether to ask the staging server first.
+        """
+        account = (
             ["-m", self.email, "--no-eff-email"]
             if self.email
             else ["--register-unsafely-without-email"]
         )
-        ask += [word for name in self.names for word in ("-d", name)]
-        rehearsal = sh(
-            """
-            echo {}
-            patiently {} {} --dry-run || { echo 'the rehearsal failed; no try with the real server was spent'; exit 1; }
-            """,
-            f"rehearsing with {self.staging}",
-            self.staging,
-            words(ask),
-        )
-        return CERTBOT + sh(
-            """
-            cd /etc/letsencrypt
-            lineage={} tries={}
-            # An earlier run, which went on by itself, may have got it meanwhile.
-            now=$(openssl x509 -in "live/$lineage/cert.pem" -noout -serial 2>/dev/null) || :
-            [ "${now#serial=}" = {} ] || exit 0
-            # A certbot that was killed left halves, over which the next would stumble.
-            [ -s "renewal/$lineage.conf" ] && [ -s "live/$lineage/privkey.pem" ] ||
-                rm -rf "renewal/$lineage.conf" "live/$lineage" "archive/$lineage"
-            {}
-            date +%s >>"$tries"
-            patiently {} {} --force-renewal --renew-with-new-domains || {
-                if grep -q 'Another instance of Certbot' "$said"; then sed -i '$d' "$tries"; exit 1; fi
-                echo "try $({} | wc -l) of {} within an hour failed; further ones are not made then (tls.max_attempts)"
-                exit 1
-            }
-            rm -f "$tries"
-            """,
-            self.lineage,
-            self.TRIES,
-            serial,
-            rehearsal if rehearse and self.staging else Shell(":"),
-            self.server,
-            words(ask),
-            self.recent,
-            self.max_attempts,
+        command = ["certbot", "certonly", "-n", "--agree-tos", "--cert-name", self.lineage]
+        command += ["--webroot", "-w", self.webroot, *account]
+        command += [word for name in self.names for word in ("-d", name)]
+        return program(
+            "certbot",
+            *command,
+            lineage=self.lineage,
+            serial=serial,
+            server=self.server,
+            staging=self.staging if rehearse else "",
+            attempts=self.ATTEMPTS,
+            max_attempts=self.max_attempts,
+            recent=self.recent,
         )
 
     def diff(self, actual):
-        # Which server it was matters only where there is a certificate.
+        # The former server matters only if there is a certificate.
         return super().diff(actual).replace("names: None\n", "")
 
     def shortfall(self, output):
-        at = output.rfind(GAVE_UP)
+        at = output.rfind(NOT_OBTAINED)
         return output[at:].strip() if at >= 0 else ""
 
 
-# certbot waits for no other; and an account that the server has forgotten it would use for ever.
-CERTBOT = Shell(r"""
-            export REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt LC_ALL=C.UTF-8
-            said=$(mktemp); trap 'rm -f "$said"' EXIT
-            # Debian 12's certbot says "can't set attribute" of whatever the server refuses; what it was is in the log.
-            why() {
-                awk '/certbot version: / { why = "" } /Error: urn:ietf:params:acme:error:/ { why = $0 } END { print why }' \
-                    /var/log/letsencrypt/letsencrypt.log 2>/dev/null
-            }
-            patiently() {
-                server=$1 began=$(date +%s) lost=''
-                shift
-                while s=0; "$@" --server "$server" >"$said" 2>&1 || { s=$?; why >>"$said"; }; cat "$said"; [ $s != 0 ]; do
-                    if grep -q 'Another instance of Certbot' "$said"; then
-                        [ $(($(date +%s) - began)) -lt 60 ] || { echo 'another certbot is still at work after 60 s'; break; }
-                        echo 'waiting for another certbot'
-                        sleep 2
-                    elif grep -q 'accountDoesNotExist\|Account .* not found' "$said" && [ -z "$lost" ]; then
-                        account="/etc/letsencrypt/accounts/${server#*://}" lost="$account.lost-$(date +%s)"
-                        echo "$server does not know our account any more: a new one is made, and the old one kept in $lost"
-                        mv -T "$account" "$lost" || break
-                    else break; fi
-                done
-                return $s
-            }
-""")
+def lasting(not_before, not_after, now):
+    """Return "long enough", or until when a certificate lasts that nobody renewed in time."""
+    begin, end = map(ssl.cert_time_to_seconds, (not_before, not_after))
+    # certbot renews when a third of the time is left; at a fifth, its timer has failed.
+    return "long enough" if end - now > (end - begin) / 5 else f"until {not_after}"
 
 
 @dataclass(frozen=True)
 class ChallengeProbe(Resource):
-    """A file that shows, when it is read from outside, that a name leads here; only where *certificate* must be asked for."""
+    """A file on port 80 that shows that a name leads here; made only if a certificate is due.
+
+    Args:
+        certificate: the certificate to get.
+    """
 
     certificate: AcmeCertificate
 
-    needs_reprobe = True  # with the file in place, this machine can ask
+    needs_reprobe = True  # this machine can ask for the file once it is in place
 
     undo = "rm {0.certificate.challenge}"
 
@@ -268,70 +233,87 @@ class ChallengeProbe(Resource):
         return f"ChallengeProbe {self.certificate.challenge}"
 
     def probe(self):
-        return sh(
+        return script(
             """
-            [ ! -f {} ] || cat {}
+            [ ! -f "$challenge" ] || cat "$challenge"
             printf '\\000'
-            {}
+            certificate
             """,
-            *[self.certificate.challenge] * 2,
-            AcmeCertificate.probe(self.certificate),
+            challenge=self.certificate.challenge,
+            certificate=self.certificate.probe(),
         )
 
     def parse(self, output):
-        nonce, about, tries, _ = output.split("\0")
-        due = self.certificate.changed(self.certificate.parse(f"{about}\0{tries}\0"))
-        return {"file": "there" if not due or nonce.strip() == self.certificate.nonce else "absent"}
+        nonce, about, attempts, _ = output.split("\0")
+        actual = self.certificate.parse(f"{about}\0{attempts}\0")
+        due = self.certificate.changed(actual)
+        in_place = nonce.strip() == self.certificate.nonce
+        return {"file": "there" if in_place or not due else "absent"}
 
     def desired(self):
         return {"file": "there"}
 
     def apply(self, actual):
-        path, kept = self.certificate.challenge, AcmeCertificate.TRIES
-        folders = words(one.rpartition("/")[0] for one in (path, kept))
-        return sh("umask 022\nmkdir -p {}\necho {} >{}", folders, self.certificate.nonce, path)
+        return script(
+            """
+            umask 022
+            mkdir -p "${challenge%/*}" "${attempts%/*}"
+            echo "$nonce" >"$challenge"
+            """,
+            challenge=self.certificate.challenge,
+            attempts=self.certificate.ATTEMPTS,
+            nonce=self.certificate.nonce,
+        )
 
 
 @dataclass(frozen=True)
 class RenewedCertificate(Resource):
-    """The *certificate*, renewed by this run, whether it is time for that or not."""
+    """A certificate that this run renewed, whether or not it was due.
+
+    Args:
+        certificate: the certificate to renew.
+        serials: its serial number at each probe of this run.
+    """
 
     certificate: AcmeCertificate
-    first: list = field(
-        default_factory=list, compare=False, repr=False
-    )  # its serial number, before and after
+    serials: list = field(default_factory=list, compare=False, repr=False)
 
     slow = True
 
-    undo = "none is needed: the one before is in /etc/letsencrypt/archive"
+    undo = "not needed: the previous one is in /etc/letsencrypt/archive"
 
     @property
     def label(self):
         return f"RenewedCertificate {' '.join(self.certificate.names)}"
 
     def probe(self):
-        return AcmeCertificate.probe(self.certificate)
+        return self.certificate.probe()
 
     def parse(self, output):
-        actual = self.certificate.parse(output.rpartition("\0")[0] + "\0")
-        self.first.append(actual["serial"])
-        tries = len(output.split("\0")[1].split())
+        about, attempts, _ = output.split("\0")
+        serial = self.certificate.parse(f"{about}\0{attempts}\0")["serial"]
+        self.serials.append(serial)
+        renewed = serial != self.serials[0]
         return {
-            "serial": "a new one" if actual["serial"] != self.first[0] else actual["serial"],
-            "tries": tries,
+            "serial": "a new one" if renewed else serial,
+            "attempts": len(attempts.split()),
         }
 
     def desired(self):
         return {"serial": "a new one"}
 
     def conflict(self, actual):
+        limit = self.certificate.max_attempts
         if not actual["serial"]:
-            return "there is no certificate that could be renewed; get one first: issue-cert --issuer letsencrypt"
-        if actual["tries"] >= self.certificate.max_attempts:
-            return f"{actual['tries']} of {self.certificate.max_attempts} tries within an hour have failed; wait, or raise tls.max_attempts"
+            return (
+                "there is no certificate to renew; get one first: issue-cert --issuer letsencrypt"
+            )
+        if actual["attempts"] >= limit:
+            return (
+                f"{actual['attempts']} of {limit} attempts within an hour failed; "
+                "wait, or raise tls.max_attempts"
+            )
         return None
 
     def apply(self, actual):
-        return as_unit(
-            "remote-jupyter-certbot", self.certificate.get(actual["serial"], rehearse=False)
-        )
+        return as_unit(UNIT, self.certificate.request(actual["serial"], rehearse=False))

@@ -1,62 +1,88 @@
-"""Whether a name leads to the server, asked from this machine as an ACME server would ask."""
+"""Whether a name leads to the server, checked from this machine as an ACME server checks it."""
 
 import contextlib
 import http.client
 import socket
 
-PATIENCE = 5  # seconds for an answer of port 80
+TIMEOUT = 5  # seconds to wait for port 80
+
+NOT_REACHABLE = (
+    "{name} leads to {address}, which is not this server's, and cannot be reached from here; "
+    "correct the DNS record"
+)
 
 
-def astray(name, by_server, own, path, text):
-    """Return why *name* does not lead to the file *path* with this *text*, asked from here; or an empty text.
+def challenge_problem(name, server_addresses, own_addresses, path, text):
+    """Return why an ACME server would not find a file under *name*, or an empty text.
 
-    Its addresses are what this machine's DNS says, and where that knows nothing, what the server's says.
+    Every address of the name must serve the file on port 80. The addresses come from this
+    machine's DNS or, if that has none, from the server's.
+
+    Args:
+        name: the DNS name.
+        server_addresses: the addresses of the name that the server's DNS gives.
+        own_addresses: the addresses of the server's interfaces.
+        path: the path of the file in its URL.
+        text: the content of the file.
     """
-    addresses = resolved(name) or [one for one in by_server if not loopback(one)]
+    addresses = resolve(name) or [one for one in server_addresses if not is_loopback(one)]
     if not addresses:
-        mine = " or ".join(sorted(own)) or "the server's address"
-        return f"{name} has no address in the DNS; make a record for it with {mine}"
+        expected = " or ".join(sorted(own_addresses)) or "the server's address"
+        return f"{name} has no address in the DNS; make a record for it with {expected}"
     for address in addresses:
-        problem = asked(name, address, path, text)
-        if problem and not (problem is UNREACHABLE and address in own):
+        problem = http_problem(name, address, path, text)
+        # An address of the server's own may be one that only this machine cannot reach.
+        if problem and not (problem is NOT_REACHABLE and address in own_addresses):
             return problem.format(name=name, address=address)
     return ""
 
 
-UNREACHABLE = "{name} leads to {address}, which is not this server's, and cannot be reached from here; correct the DNS record"
+def http_problem(name, address, path, text):
+    """Return what is wrong with the answer of port 80 of *address*, or an empty text.
 
-
-def asked(name, address, path, text):
-    """Return what is wrong with the answer of port 80 of *address* for *name*, with places for both; or an empty text."""
+    Returns:
+        A message in which ``{name}`` and ``{address}`` are still to be filled in.
+    """
     try:
-        with contextlib.closing(http.client.HTTPConnection(address, 80, timeout=PATIENCE)) as line:
-            line.request("GET", path, headers={"Host": name})
-            answer = line.getresponse()
+        connection = http.client.HTTPConnection(address, 80, timeout=TIMEOUT)
+        with contextlib.closing(connection):
+            connection.request("GET", path, headers={"Host": name})
+            answer = connection.getresponse()
             if answer.status == 200 and answer.read(1000).decode(errors="replace").strip() == text:
                 return ""
-            return f"{{name}} leads to {{address}}, which is not this server (HTTP {answer.status}); correct the DNS record"
     except ConnectionRefusedError:
-        return "port 80 of {address} ({name}) refuses connections from here; does Apache run, and is this the right address?"
-    except TimeoutError:
-        return "port 80 of {address} ({name}) does not answer from here; open it, here (firewall) and at the provider's"
-    except OSError as error:
         return (
-            UNREACHABLE
-            if not isinstance(error, ConnectionError)
-            else "port 80 of {address} ({name}) breaks off"
+            "port 80 of {address} ({name}) refuses connections from here; "
+            "check that Apache runs and that the address is right"
         )
+    except TimeoutError:
+        return (
+            "port 80 of {address} ({name}) does not answer from here; "
+            "open it in the server's firewall and in the provider's"
+        )
+    except ConnectionError:
+        return "port 80 of {address} ({name}) closes the connection early"
+    except OSError:
+        return NOT_REACHABLE
     except http.client.HTTPException:
-        return "port 80 of {address} ({name}) does not answer as a web server does; correct the DNS record"
+        return (
+            "port 80 of {address} ({name}) does not answer as a web server does; "
+            "correct the DNS record"
+        )
+    return (
+        f"{{name}} leads to {{address}}, which is not this server (HTTP {answer.status}); "
+        "correct the DNS record"
+    )
 
 
-def resolved(name):
-    """Return the addresses, but those of a loopback, that this machine's DNS tells for *name*."""
+def resolve(name):
+    """Return the addresses of *name* that this machine's DNS gives, without loopback ones."""
     with contextlib.suppress(OSError, UnicodeError):
         found = {info[4][0] for info in socket.getaddrinfo(name, 80, type=socket.SOCK_STREAM)}
-        return sorted(address for address in found if not loopback(address))
+        return sorted(address for address in found if not is_loopback(address))
     return []
 
 
-def loopback(address):
-    """Return whether *address* is of a loopback, or an IPv4 address in IPv6's clothes."""
+def is_loopback(address):
+    """Return whether *address* is a loopback address, or an IPv4-mapped IPv6 address."""
     return address.startswith(("127.", "::ffff:")) or address == "::1"

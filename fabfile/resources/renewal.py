@@ -1,19 +1,26 @@
-"""What certbot keeps of a certificate: whether it renews it, and that there is none."""
+"""What certbot keeps of a certificate: whether it renews it, and that it has none."""
 
 from dataclasses import dataclass
 
-from ..kit.quote import sh
+from ..kit.quote import script, sh
 from ..kit.resources.base import Resource
 
 
 @dataclass(frozen=True)
-class Renewal(Resource):
-    """certbot's timer renews its certificate *name*, or not; where there is none, nothing is to be renewed."""
+class CertbotAutorenew(Resource):
+    """certbot's timer renews a certificate, or leaves it alone.
+
+    A certificate that certbot does not have is as desired.
+
+    Args:
+        name: certbot's name of the certificate (its lineage).
+        by_timer: whether the timer renews it.
+    """
 
     name: str
     by_timer: bool = True
 
-    undo = "the preset of the way in that was chosen before sets it again"
+    undo = "the preset of the previous jupyter.access"
 
     def probe(self):
         return sh("sed -n 's/^autorenew *= *//p' {} 2>/dev/null || echo none", self.conf)
@@ -24,36 +31,38 @@ class Renewal(Resource):
         return f"/etc/letsencrypt/renewal/{self.name}.conf"
 
     def parse(self, output):
-        told = output.strip().lower()
-        return {
-            "by timer": self.desired()["by timer"]
-            if told == "none"
-            else "no"
-            if told == "false"
-            else "yes"
-        }
+        value = output.strip().lower()
+        if value == "none":
+            return self.desired()
+        return {"by timer": "no" if value == "false" else "yes"}
 
     def desired(self):
         return {"by timer": "yes" if self.by_timer else "no"}
 
     def apply(self, actual):
-        off = "" if self.by_timer else r"s/^\[renewalparams\]$/&\nautorenew = False/"
-        return sh("sed -i -e '/^autorenew *=/d' -e {} {}", off, self.conf)
+        add = "" if self.by_timer else r"s/^\[renewalparams\]$/&\nautorenew = False/"
+        return sh("sed -i -e '/^autorenew *=/d' -e {} {}", add, self.conf)
 
 
 @dataclass(frozen=True)
 class CertbotCertAbsent(Resource):
-    """certbot has no certificate *name* any more, and renews none."""
+    """certbot has no such certificate and renews none.
+
+    Args:
+        name: certbot's name of the certificate (its lineage).
+    """
 
     name: str
 
     undo = "issue-cert --issuer letsencrypt"
 
     def probe(self):
-        return sh(
-            "ls -d /etc/letsencrypt/renewal/{}.conf /etc/letsencrypt/live/{} 2>/dev/null; :",
-            self.name,
-            self.name,
+        return script(
+            """
+            ls -d "/etc/letsencrypt/renewal/$name.conf" "/etc/letsencrypt/live/$name" 2>/dev/null
+            :
+            """,
+            name=self.name,
         )
 
     def parse(self, output):
@@ -63,10 +72,11 @@ class CertbotCertAbsent(Resource):
         return {"certificate": "none"}
 
     def apply(self, actual):
-        return sh(
+        return script(
             """
-            certbot delete -n --cert-name {} >/dev/null 2>&1 || :
-            rm -rf /etc/letsencrypt/renewal/{}.conf /etc/letsencrypt/live/{} /etc/letsencrypt/archive/{}
+            certbot delete -n --cert-name "$name" >/dev/null 2>&1 || :
+            cd /etc/letsencrypt
+            rm -rf "renewal/$name.conf" "live/$name" "archive/$name"
             """,
-            *[self.name] * 4,
+            name=self.name,
         )

@@ -1,4 +1,4 @@
-"""What sshd really does."""
+"""sshd: its effective settings, our drop-in, and the host key that the operator knows."""
 
 import base64
 from dataclasses import dataclass, field, replace
@@ -7,134 +7,169 @@ from fnmatch import fnmatchcase
 from fabric import Connection
 
 from ..kit.known_hosts import KnownHosts
-from ..kit.quote import sh, words
+from ..kit.quote import Shell, script
 from ..kit.resources import MARK, File
 from ..kit.resources.base import CANNOT_KNOW, Handler, Resource
 
-# After SIGHUP a socket-activated sshd would not find its socket again; sessions outlive its restart.
-TAKE_UP = """
+# A socket-activated sshd loses its socket on SIGHUP; sessions outlive a restart.
+RELOAD_SSHD = """
 if systemctl is-active -q ssh.socket; then ! systemctl is-active -q ssh || systemctl restart ssh
 elif systemctl is-active -q ssh; then systemctl reload ssh; fi
 """
 
+# A file that was never put in place is not in force either.
+ROLLBACK = f"[ -e changed ] || exit 0\n{RELOAD_SSHD}"
 
-# What was never in its place need not be taken out of a running sshd.
-BACK = f"[ -e changed ] || exit 0\n{TAKE_UP}"
+RELOAD = Handler("reload ssh", f"mkdir -p /run/sshd && sshd -t || exit\n{RELOAD_SSHD}")
 
-
-RELOAD = Handler("reload ssh", f"mkdir -p /run/sshd && sshd -t || exit\n{TAKE_UP}")
+# Prints sshd's settings for a login as $user over a connection like this one. The connection's
+# own addresses and port are given, as sshd refuses to evaluate `Match LocalPort` without them.
+EFFECTIVE = Shell("""
+# shellcheck disable=SC2086 # the fields of the connection: client, port, server, port
+set -- $SSH_CONNECTION
+sshd -T -C "user=$user,host=localhost,addr=$1${3:+,laddr=$3}${4:+,lport=$4}"
+""")
 
 
 @dataclass(frozen=True)
 class SshdSettings(Resource):
-    """For logins as *user*, sshd has each of *settings*, such as "permitrootlogin no", in force, whichever file says so.
+    """sshd has these settings in force for a user's logins, and offers no weak algorithms.
 
-    Of *weak*, such as "macs hmac-md5*,hmac-sha1*", it offers none. See sshd -T.
+    Args:
+        user: the user who logs in.
+        settings: lines as ``sshd -T`` prints them, such as "permitrootlogin no".
+        weak: algorithms by setting, with patterns, such as "macs hmac-md5*,hmac-sha1*".
     """
 
     user: str
     settings: tuple[str, ...] = ()
     weak: tuple[str, ...] = ()
 
-    undo = "nothing is left: it looks whether the file is in force"
+    undo = "not needed: it only checks what sshd has in force"
 
     @property
     def label(self):
         return f"SshdSettings {self.user}"
 
     def probe(self):
-        return sh(
+        return script(
             """
-            command -v sshd >/dev/null || exit {}
+            command -v sshd >/dev/null || exit "$cannot_know"
             mkdir -p -m 0755 /run/sshd
-            sshd -T -C user={},host=localhost,addr="${SSH_CONNECTION%% *}" 2>&1; :
+            effective 2>&1
+            :
             """,
-            CANNOT_KNOW,
-            self.user,
+            cannot_know=CANNOT_KNOW,
+            user=self.user,
+            effective=EFFECTIVE,
         )
 
     def parse(self, output):
         actual = dict(line.split(" ", 1) for line in output.splitlines() if " " in line)
-        weak = [
-            name
-            for key, _, patterns in (line.partition(" ") for line in self.weak)
-            for name in actual.get(key, "").split(",")
-            if any(fnmatchcase(name, pattern) for pattern in patterns.split(","))
-        ]
-        return actual | {"weak algorithms": " ".join(weak)}
+        return actual | {"weak algorithms": " ".join(self.offered_weak(actual))}
+
+    def offered_weak(self, actual):
+        """Return the weak algorithms among the settings *actual*."""
+        found = []
+        for line in self.weak:
+            setting, _, patterns = line.partition(" ")
+            for name in actual.get(setting, "").split(","):
+                if any(fnmatchcase(name, pattern) for pattern in patterns.split(",")):
+                    found.append(name)
+        return found
 
     def desired(self):
-        return dict(setting.split(" ", 1) for setting in self.settings) | (
-            {"weak algorithms": ""} if self.weak else {}
-        )
+        desired = dict(setting.split(" ", 1) for setting in self.settings)
+        return desired | ({"weak algorithms": ""} if self.weak else {})
 
     def apply(self, actual):
-        # The drop-in comes before this in the plan; what is not in force by then never will be.
-        return sh(
+        # The drop-in precedes this in the plan: a setting that is not in force by now is
+        # decided by another file.
+        return script(
             """
-            now=$(sshd -T -C user={},host=localhost,addr="${SSH_CONNECTION%% *}")
-            for setting in {}; do
+            now=$(effective)
+            for setting in "$@"; do
                 printf '%s\\n' "$now" | grep -qxiF "$setting" && continue
                 echo "sshd does not take up: $setting; another line comes first," \\
                     "or sshd_config does not include sshd_config.d/*.conf at its top:" >&2
-                grep -iE "^[[:space:]]*(${setting%% *}|include|match)" /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf >&2
+                cd /etc/ssh
+                grep -iE "^[[:space:]]*(${setting%% *}|include|match)" \\
+                    "$PWD/sshd_config" "$PWD"/sshd_config.d/*.conf >&2
                 exit 1
             done
             """,
-            self.user,
-            words(self.settings),
+            *self.settings,
+            user=self.user,
+            effective=EFFECTIVE,
         )
 
 
-# The ports of the Jupyters of other users of the server, by our own units: these only root can write.
-OTHERS = """
-cd /etc/systemd/system && for f in jupyter.service jupyter-*.service; do
-    [ "$f" = {}.service ] || ! grep -qsF {} "$f" || sed -n 's/^X-Port=//p' "$f"
+# Prints the ports of other users' Jupyters, from our own unit files, which only root can write.
+OTHER_PORTS = Shell("""
+cd /etc/systemd/system && for unit in jupyter.service jupyter-*.service; do
+    [ "$unit" = "$name.service" ] || ! grep -qsF "$mark" "$unit" ||
+        sed -n 's/^X-Port=//p' "$unit"
 done
-printf '\\000'
-"""
+""")
 
-
-OPENED = "<opened>"  # stands for where sshd may forward to: to each Jupyter of ours
+PERMIT_OPEN = "<permit-open>"  # stands for the addresses to which sshd may forward
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Opened(Resource):
-    """A resource in which OPENED occurs; the ports of other users' Jupyters are known on the host only."""
+class _WithPermitOpen(Resource):
+    """A resource whose texts hold `PERMIT_OPEN`, for the addresses of all Jupyters of the host.
 
-    ports: tuple[int, ...]  # of this one, and those that the settings name
+    Other users' ports are known on the host only.
+
+    Args:
+        ports: the ports of this Jupyter and those that the settings name.
+        name: this Jupyter's name.
+    """
+
+    ports: tuple[int, ...]
     name: str
 
     def probe(self):
-        return sh(OTHERS, self.name, MARK) + super().probe()
+        return script(
+            """
+            other_ports || :
+            printf '\\000'
+            inner
+            """,
+            name=self.name,
+            mark=MARK,
+            other_ports=OTHER_PORTS,
+            inner=Shell(super().probe()),
+        )
 
     def parse(self, output):
         ports, _, rest = output.partition("\0")
         return super().parse(rest) | {"others": tuple(map(int, ports.split()))}
 
     def changed(self, actual):
-        return super(_Opened, self.filled(actual)).changed(actual)
+        return super(_WithPermitOpen, self.filled(actual)).changed(actual)
 
     def diff(self, actual):
-        return super(_Opened, self.filled(actual)).diff(actual)
+        return super(_WithPermitOpen, self.filled(actual)).diff(actual)
 
     def apply(self, actual):
-        return super(_Opened, self.filled(actual)).apply(actual)
+        return super(_WithPermitOpen, self.filled(actual)).apply(actual)
 
     def filled(self, actual):
-        """Return the resource as it is to be on this host."""
+        """Return this resource with the addresses of the host in its texts."""
         raise NotImplementedError
 
     def fill(self, text, actual):
-        """Return *text* with the addresses in it, which are the same whichever Jupyter's settings are used."""
+        """Return *text* with the addresses of the host, the same for every Jupyter's settings."""
         ports = sorted({*self.ports, *actual["others"]})
-        return text.replace(
-            OPENED, " ".join(f"localhost:{port} 127.0.0.1:{port}" for port in ports)
-        )
+        addresses = " ".join(f"localhost:{port} 127.0.0.1:{port}" for port in ports)
+        return text.replace(PERMIT_OPEN, addresses)
 
 
 @dataclass(frozen=True)
-class _DropIn(_Opened, File):
+class SshdDropIn(_WithPermitOpen, File):
+    """Our file in sshd_config.d, with the addresses to which sshd may forward."""
+
     label = property(lambda self: f"File {self.path}")
 
     def filled(self, actual):
@@ -142,14 +177,22 @@ class _DropIn(_Opened, File):
 
 
 @dataclass(frozen=True)
-class _InForce(_Opened, SshdSettings):
+class SshdEffective(_WithPermitOpen, SshdSettings):
+    """sshd has these settings in force, with the addresses to which it may forward."""
+
     def filled(self, actual):
         return replace(self, settings=tuple(self.fill(text, actual) for text in self.settings))
 
 
 @dataclass(frozen=True)
 class KnownHostKey(Resource):
-    """The operator's known_hosts has a key of the server of a type that sshd goes on to offer, and not only ecdsa's."""
+    """The operator's known_hosts has a host key of a type that sshd offers after hardening.
+
+    A known_hosts that has only an ECDSA key of the server would make the next login fail.
+
+    Args:
+        connection: the connection to the server.
+    """
 
     connection: Connection = field(compare=False, repr=False)
 
@@ -166,14 +209,14 @@ class KnownHostKey(Resource):
             for mark, kind, data in KnownHosts(self.connection).known
             if not mark
         }
-        state = "lacking" if known and not known & set(map(tuple, offered)) else "known"
-        return {"state": state, "offered": offered}
+        lacking = known and not known & set(map(tuple, offered))
+        return {"state": "lacking" if lacking else "known", "offered": offered}
 
     def desired(self):
         return {"state": "known"}
 
     def apply(self, actual):
-        # As OpenSSH's UpdateHostKeys does: whose key it is, is known by the connection that we have.
+        # Like OpenSSH's UpdateHostKeys: the present connection proves whose keys these are.
         for kind, text in actual["offered"]:
             KnownHosts(self.connection).record(kind, base64.b64decode(text))
         return ":"

@@ -1,28 +1,33 @@
-"""The firewall that ufw keeps: its rules, and that it is on."""
+"""The firewall ufw: its rules, and that it is on."""
 
 import re
 from dataclasses import dataclass
 
-from ..kit.quote import sh
+from ..kit.quote import Shell, program, script, sh
 from ..kit.resources.base import Resource
 
-COMMENT = "remote-jupyter"  # on each rule that we make
+COMMENT = "remote-jupyter"  # the comment of each rule that we add
 
+SSH_PORTS = program("ssh-ports")
 
-# The ports on which SSH is met: that of this connection first, then the others of sshd, but for what a session forwards.
-SSH_PORTS = """
-{ echo "$SSH_SERVER_PORT"
-  ss -Hltnp | awk '/"sshd"/ && $4 !~ /^(127\\.|\\[::1\\])/ { sub(".*:", "", $4); print $4 }' | sort -un
-} | awk '!seen[$0]++' | tr '\\n' ' '; echo
-"""
-
-
-RULES = 'grep -h "^### tuple ###" /etc/ufw/user.rules 2>/dev/null; :'
+# Prints ufw's own notes of its rules, IPv4's first.
+RULES = Shell("""
+[ ! -e /proc/sys/net/ipv6 ] || echo ipv6
+grep -h '^### tuple ###' /etc/ufw/user.rules /etc/ufw/user6.rules 2>/dev/null
+:
+""")
 
 
 @dataclass(frozen=True)
 class ParsedRule:
-    """A rule as ufw notes it: ``### tuple ### deny tcp 1:100,443 0.0.0.0/0 any 0.0.0.0/0 in``."""
+    """A rule as ufw notes it: ``### tuple ### deny tcp 1:100,443 0.0.0.0/0 any 0.0.0.0/0 in``.
+
+    Args:
+        action: allow, limit, deny or reject.
+        protocol: tcp, udp or any.
+        ports: ports and ranges with commas between them, or "any".
+        profile: the names of ufw's application profiles, or an empty text.
+    """
 
     action: str
     protocol: str = "tcp"
@@ -30,26 +35,35 @@ class ParsedRule:
     profile: str = ""
 
     @classmethod
-    def read(cls, line):
-        """Return the rule of *line*, or None where it is not for everybody who comes in by any interface."""
-        anywhere = r"0\.0\.0\.0/0 any 0\.0\.0\.0/0"
-        rule = rf"### tuple ### (allow|limit|deny|reject)(?:_log\S*)? (\S+) (\S+) {anywhere} (\S+ \S+ )?in(?:\s|$)"
-        match = re.match(rule, line)
+    def read(cls, line, anywhere="0.0.0.0/0"):
+        """Return the rule in *line*, or None if it does not apply to all incoming connections.
+
+        Args:
+            line: a line of ufw's user.rules or user6.rules.
+            anywhere: how the rule's family writes "any address".
+        """
+        addresses = rf"{re.escape(anywhere)} any {re.escape(anywhere)}"
+        start = r"### tuple ### (allow|limit|deny|reject)(?:_log\S*)? (\S+) (\S+)"
+        match = re.match(rf"{start} {addresses} (\S+ \S+ )?in(?:\s|$)", line)
         return cls(*match.groups("")) if match else None
 
     def decides(self, port):
-        """Return whether this rule is about TCP connections to *port*."""
+        """Return whether this rule applies to TCP connections to *port*."""
         if self.protocol not in ("tcp", "any"):
             return False
+        if self.ports == "any":
+            return True
         ranges = [part.partition(":") for part in self.ports.split(",")]
-        return self.ports == "any" or any(
-            int(low) <= port <= int(high or low) for low, _, high in ranges
-        )
+        return any(int(low) <= port <= int(high or low) for low, _, high in ranges)
 
 
 @dataclass(frozen=True)
 class UfwRule(Resource):
-    """Connections to this TCP *port* are let in; port 0 stands for each one on which sshd can be met now."""
+    """ufw allows incoming connections to a TCP port, over IPv4 and IPv6.
+
+    Args:
+        port: the port; 0 stands for every port on which the host's sshd listens.
+    """
 
     port: int
 
@@ -60,62 +74,81 @@ class UfwRule(Resource):
     undo = "ufw delete allow {0.port}/tcp"
 
     def undo_hint(self):
-        return (
-            super().undo_hint()
-            if self.port
-            else "ufw delete allow PORT/tcp, with each port of sshd"
-        )
+        if self.port:
+            return super().undo_hint()
+        return "ufw delete allow PORT/tcp, with each port of sshd"
 
     def probe(self):
-        return RULES if self.port else SSH_PORTS + RULES
+        return RULES if self.port else Shell(SSH_PORTS + RULES)
 
     def parse(self, output):
-        tuples = output.splitlines()
-        ports = [self.port] if self.port else map(int, tuples.pop(0).split())
-        actual = [self.of(port, tuples) for port in ports]
-        lacking = [one for one in actual if one["state"] != "allowed"]
-        return (lacking or actual)[0] | {"lacking": lacking}
-
-    @staticmethod
-    def of(port, tuples):
-        """Return what the rules *tuples* make of *port*."""
-        # Of the rules for everybody, the first that is about this port decides.
-        rules = [rule for rule in map(ParsedRule.read, tuples) if rule and rule.decides(port)]
-        first = rules[0] if rules else ParsedRule("not allowed", ports=str(port))
-        state = "allowed" if first.action in ("allow", "limit") else first.action
-        return {
-            "state": state,
-            "other": first != ParsedRule(first.action, "tcp", str(port)),
-            "port": port,
-        }
+        lines = output.splitlines()
+        ports = [self.port] if self.port else map(int, lines.pop(0).split())
+        states = [port_state(port, lines) for port in ports]
+        lacking = [state for state in states if state["state"] != "allowed"]
+        return (lacking or states)[0] | {"lacking": lacking}
 
     def desired(self):
         return {"state": "allowed"}
 
+    def diff(self, actual):
+        diff = super().diff(actual)
+        if self.port or not diff:
+            return diff
+        # The label only says "ssh".
+        ports = " ".join(str(state["port"]) for state in actual["lacking"])
+        return f"{diff}\n+ports: {ports}"
+
     def apply(self, actual):
-        script = ""
-        for one in actual["lacking"]:
-            rule = f"{one['port']}/tcp"
-            if not one["other"]:
-                script += sh(
-                    "ufw allow {} comment {}\n", rule, COMMENT
-                )  # which also turns round a rule that denies just this
+        steps = []
+        for state in actual["lacking"]:
+            rule = f"{state['port']}/tcp"
+            if not state["other"]:
+                # This also reverses a rule that denies exactly this port.
+                steps.append(sh("ufw allow {} comment {}", rule, COMMENT))
             else:
-                # A wider rule of somebody else's stays, but ours comes before it; where ours is now, it is without effect.
-                script += sh(
-                    "ufw --force delete allow {} || :\nufw prepend allow {} comment {}\n",
-                    rule,
-                    rule,
-                    COMMENT,
-                )
-        return script
+                # Ours comes before another's wider rule, which stays.
+                steps.append(sh("ufw --force delete allow {} || :", rule))
+                steps.append(sh("ufw prepend allow {} comment {}", rule, COMMENT))
+        return "\n".join(steps)
+
+
+def port_state(port, lines):
+    """Return what ufw's rules do with incoming TCP connections to *port*.
+
+    Args:
+        port: the TCP port.
+        lines: the output of `RULES`.
+
+    Returns:
+        ``state`` is "allowed", "not allowed", "deny" or "reject": that of IPv4, or of IPv6 if
+        IPv4 is allowed. ``other`` says whether a wider rule decides it.
+    """
+    for anywhere in ("0.0.0.0/0", "::/0") if "ipv6" in lines else ("0.0.0.0/0",):
+        rules = (ParsedRule.read(line, anywhere) for line in lines)
+        # The first rule that applies decides.
+        matching = (rule for rule in rules if rule and rule.decides(port))
+        first = next(matching, ParsedRule("not allowed", ports=str(port)))
+        allowed = first.action in ("allow", "limit")
+        state = {
+            "state": "allowed" if allowed else first.action,
+            "other": first != ParsedRule(first.action, "tcp", str(port)),
+            "port": port,
+        }
+        if not allowed:
+            break
+    return state
 
 
 @dataclass(frozen=True)
 class UfwOnly(Resource):
-    """Of the rules that we made, none is left but those for *ports* and for those on which sshd can be met.
+    """Of the rules that we added, only those for these ports and for sshd are left.
 
-    As long as the shell text *needed* prints for whom, those for the ports *shared* are left too.
+    Args:
+        ports: TCP ports whose rules stay.
+        shared: TCP ports that others may use too.
+        needed: shell text that prints who uses the shared ports. While it prints anything, their
+            rules stay.
     """
 
     ports: tuple[int, ...]
@@ -125,45 +158,101 @@ class UfwOnly(Resource):
     undo = "ufw allow PORT/tcp"
 
     def probe(self):
-        return self.needed + "\nprintf '\\000'\n" + SSH_PORTS + RULES
+        return script(
+            """
+            needed || :
+            printf '\\000'
+            ssh_ports
+            rules
+            """,
+            needed=Shell(self.needed),
+            ssh_ports=SSH_PORTS,
+            rules=RULES,
+        )
 
     def parse(self, output):
-        needed, _, rest = output.partition("\0")
-        ssh, *tuples = rest.splitlines()
+        users, _, rest = output.partition("\0")
+        ssh_ports, *lines = rest.splitlines()
         ours = re.compile(rf"### tuple ### allow tcp (\d+) .* comment={COMMENT.encode().hex()}$")
-        made = [int(match[1]) for match in map(ours.match, tuples) if match]
-        surplus = [port for port in made if port not in (*self.ports, *map(int, ssh.split()))]
-        kept = [port for port in surplus if needed.strip() and port in self.shared]
+        # A port has one rule for IPv4 and one for IPv6.
+        added = dict.fromkeys(int(match[1]) for match in map(ours.match, lines) if match)
+        wanted = {*self.ports, *map(int, ssh_ports.split())}
+        surplus = [port for port in added if port not in wanted]
+        kept = [port for port in surplus if users.strip() and port in self.shared]
         actual = {"surplus ports": " ".join(str(port) for port in surplus if port not in kept)}
-        if not kept:
-            return actual
-        ports, others = ", ".join(map(str, kept)), ", ".join(needed.split())
-        return actual | {
-            "warning": f"{ports} stay open for what is not ours: {others}; to close one: ufw delete allow PORT/tcp"
-        }
+        if kept:
+            actual["warning"] = (
+                f"{', '.join(map(str, kept))} stay open for what is not ours: "
+                f"{', '.join(users.split())}; to close one: ufw delete allow PORT/tcp"
+            )
+        return actual
 
     def desired(self):
         return {"surplus ports": ""}
 
     def apply(self, actual):
-        return "\n".join(
-            sh("ufw --force delete allow {}", f"{port}/tcp")
-            for port in actual["surplus ports"].split()
+        ports = actual["surplus ports"].split()
+        return "\n".join(sh("ufw --force delete allow {}", f"{port}/tcp") for port in ports)
+
+
+@dataclass(frozen=True)
+class UfwIpv6(Resource):
+    """ufw filters IPv6 as well as IPv4, unless the kernel has no IPv6."""
+
+    undo = "set IPV6=no in /etc/default/ufw, then ufw reload"
+
+    @property
+    def label(self):
+        return "UfwIpv6"
+
+    def probe(self):
+        return script(
+            """
+            [ -e /proc/sys/net/ipv6 ] || { echo yes; exit 0; }
+            [ -e /etc/default/ufw ] || { echo no; exit 0; }
+            value=$(sed -n 's/^IPV6=//p' /etc/default/ufw | tail -n 1 | tr -d "\\"'")
+            echo "${value:-no}"
+            """
+        )
+
+    def parse(self, output):
+        return {"filtered": output.strip().lower()}
+
+    def desired(self):
+        return {"filtered": "yes"}
+
+    def apply(self, actual):
+        # ufw has no drop-in for this setting: /etc/default/ufw is its conffile, of which only
+        # this line is changed.
+        return script(
+            """
+            file=/etc/default/ufw
+            if grep -q '^IPV6=' "$file"; then sed -i 's/^IPV6=.*/IPV6=yes/' "$file"
+            else echo 'IPV6=yes' >>"$file"; fi
+            if iptables -nL ufw-user-input >/dev/null 2>&1; then ufw reload; fi
+            """
         )
 
 
 @dataclass(frozen=True)
 class UfwEnabled(Resource):
-    """The firewall is on, now and at boot, and lets in only what rules allow."""
+    """ufw is on, now and at boot, and denies incoming connections by default."""
 
     undo = "ufw disable"
 
     def probe(self):
-        return """
-            grep -hE '^(ENABLED|DEFAULT_INPUT_POLICY)=' /etc/ufw/ufw.conf /etc/default/ufw 2>/dev/null
-            iptables -nL ufw-user-input >/dev/null 2>&1 && echo LIVE=yes || echo LIVE=no
+        return script(
+            """
+            grep -hE '^(ENABLED|DEFAULT_INPUT_POLICY)=' /etc/ufw/ufw.conf /etc/default/ufw \\
+                2>/dev/null
+            live() {
+                iptables -nL ufw-user-input >/dev/null 2>&1 || return
+                [ ! -e /proc/sys/net/ipv6 ] || ip6tables -nL ufw6-user-input >/dev/null 2>&1
+            }
+            live && echo LIVE=yes || echo LIVE=no
             systemctl is-enabled -q ufw 2>/dev/null && echo UNIT=enabled || echo UNIT=disabled
-        """
+            """
+        )
 
     def parse(self, output):
         actual = dict(line.replace('"', "").split("=", 1) for line in output.splitlines())

@@ -3,7 +3,7 @@
 from ..kit.quote import script
 from ..kit.resources import Check, FileAbsent
 from ..kit.resources.check import fail, ok
-from ..resources import ApacheInclude, ApacheOff, NoCopy, Renewal
+from ..resources import ApacheInclude, ApacheDisabled, CertificateCopyAbsent, CertbotAutorenew
 from ..settings import setup
 from ..settings.certificate import CERTBOT_NAME, JUPYTER_FOLDER, owner_check
 from ..settings.derived import apache, open_ports
@@ -32,8 +32,8 @@ def close_other_access(c, s):
     if 80 not in open_ports(s):
         # certbot keeps its certificate; without port 80 each renewal would fail, twice a day.
         yield FileAbsent(HOOK, foreign="keep")
-        yield Renewal(CERTBOT_NAME, by_timer=False)
-        yield ApacheOff()
+        yield CertbotAutorenew(CERTBOT_NAME, by_timer=False)
+        yield ApacheDisabled()
 
 
 def without_apache(s):
@@ -49,7 +49,7 @@ def without_apache(s):
 def without_direct(s):
     """Yield what removes Jupyter's own copy of the key."""
     yield owner_check(s)
-    yield NoCopy(JUPYTER_FOLDER)
+    yield CertificateCopyAbsent(JUPYTER_FOLDER)
 
 
 def removed_from_apache(path):

@@ -19,9 +19,9 @@ from ..kit.resources.check import clock
 from ..local.certificate import names_of
 from ..resources import (
     AcmeCertificate,
+    CertbotAutorenew,
     CertbotCertAbsent,
     ChallengeProbe,
-    Renewal,
     RenewedCertificate,
     SelfSigned,
 )
@@ -78,7 +78,7 @@ def issue_cert(c, s):
         yield Flush()
         yield ChallengeProbe(certificate)
         yield certificate
-        yield Renewal(CERTBOT_NAME)
+        yield CertbotAutorenew(CERTBOT_NAME)
 
 
 @setup(*ACME_FLAGS)

@@ -5,7 +5,7 @@ from ..kit.resources import Check, Package
 from ..kit.resources.check import fail, ok
 from ..kit.rollback import Rollback
 from ..resources import SshdSettings
-from ..resources.sshd import BACK, OPENED, RELOAD, KnownHostKey, _DropIn, _InForce
+from ..resources.sshd import PERMIT_OPEN, RELOAD, ROLLBACK, KnownHostKey, SshdDropIn, SshdEffective
 from ..settings import setup
 from ..settings.templates import render
 from .users import verified_login
@@ -64,17 +64,17 @@ def harden_ssh(c, s):
         "configuration of the running sshd", script(UNREAD_FILES, own=DROP_IN), unread_files
     )
     yield KnownHostKey(c)
-    yield _DropIn(
+    yield SshdDropIn(
         DROP_IN,
-        render("sshd.conf.j2", **vars(s.ssh), opened=OPENED, weak=WEAK),
+        render("sshd.conf.j2", **vars(s.ssh), opened=PERMIT_OPEN, weak=WEAK),
         mode="0600",
         check=sshd_test(s),
         notify=RELOAD,
-        rollback=Rollback("sshd", (DROP_IN,), BACK, s.ssh.rollback_timeout),
+        rollback=Rollback("sshd", (DROP_IN,), ROLLBACK, s.ssh.rollback_timeout),
         **own,
     )
     yield SshdSettings("root", (f"permitrootlogin {root_login(s)}",))
-    yield _InForce(s.user.name, user_settings(s), weak_algorithms(), **own)
+    yield SshdEffective(s.user.name, user_settings(s), weak_algorithms(), **own)
     yield verified_login(c, s)
 
 
@@ -91,7 +91,7 @@ def user_settings(s):
         f"passwordauthentication {passwords}",
         "kbdinteractiveauthentication no",
         "allowtcpforwarding local",
-        f"permitopen {OPENED}",
+        f"permitopen {PERMIT_OPEN}",
     )
 
 

@@ -74,7 +74,7 @@ def test_from_tunnel_to_apache_and_back_beside_another_site(hidden, run, tunnel,
     foretold = run(hidden, "tunnel-setup", "--dry", check=False)
     back = run(hidden, "tunnel-setup")
     closed = {f"FileAbsent {path}" for path in (PART, SITE, TLS)}
-    closed |= {"ApacheOff", "UfwOnly", f"File {CONFIG}", "restart jupyter"}
+    closed |= {"ApacheDisabled", "UfwOnly", f"File {CONFIG}", "restart jupyter"}
     assert (foretold.status, foretold.having("would change")) == (3, closed)
     assert back.changed == closed
     assert (open_to_all(hidden), let_in(hidden)) == ({22}, {"22/tcp"})
@@ -110,7 +110,7 @@ def test_from_tunnel_to_apache_and_back_beside_another_site(hidden, run, tunnel,
     hidden.ssh(f"cat >{page}", input=f"<VirtualHost *:80>\n{site}\n</VirtualHost>\n")
     hidden.ssh("echo theirs >/srv/index.html; a2ensite -q theirs; systemctl reload apache2")
     back = run(hidden, "tunnel-setup")
-    assert "ApacheOff" not in back.changed
+    assert "ApacheDisabled" not in back.changed
     assert f"FileAbsent {SITE}" in back.changed
     assert "reload apache2" in back.changed
     assert oracle(hidden).service("apache2").is_running
@@ -128,7 +128,7 @@ def test_from_tunnel_to_apache_and_back_beside_another_site(hidden, run, tunnel,
         != 0
     )
     hidden.ssh(f"a2dissite -q theirs; rm {page}; systemctl reload apache2")
-    assert run(hidden, "tunnel-setup").changed == {"ApacheOff", "UfwOnly"}
+    assert run(hidden, "tunnel-setup").changed == {"ApacheDisabled", "UfwOnly"}
     assert let_in(hidden) == {"22/tcp"}
 
 

@@ -83,7 +83,7 @@ def test_unknown_name_spends_no_attempt(site, issue):
     run = issue(site)
     says = f"{site.name} has no address in the DNS"
     assert is_one_failure(run, site.host, "issue-cert", "AcmeCertificate", says, site.host.address)
-    assert "no try was spent" in run.text
+    assert "no attempt was made" in run.text
     assert site.requests == before
     assert is_self_signed(site.served())
     assert certificate_names(site.served()) == {site.name}
@@ -306,7 +306,7 @@ def test_wrong_clock_sends_no_request(bare, issue):
 def test_failed_rehearsal_spends_no_attempt(bare, issue):
     before = len(bare.acme.production.requests)
     with bare.acme.staging.gone(), served_on(bare):
-        says = "the rehearsal failed; no try with the real server was spent"
+        says = "the rehearsal failed; no attempt with the real server was made"
         assert is_one_failure(
             issue(bare), bare.host, "issue-cert", f"AcmeCertificate {bare.name}: apply failed", says
         )
@@ -347,7 +347,7 @@ def test_failed_attempts_are_counted_and_limited(bare, issue):
     before = bare.requests
     with served_on(bare):
         run = issue(bare)
-        says = "3 of 3 tries within an hour have failed", "the next can be made in 60 minutes"
+        says = "3 of 3 attempts within an hour failed", "try again in 60 minutes"
         assert is_one_failure(run, bare.host, "issue-cert", f"AcmeCertificate {bare.name}: ", *says)
         assert bare.requests == before
     assert issue(bare, max_attempts=4).status == 0

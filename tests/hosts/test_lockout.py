@@ -109,7 +109,7 @@ from fabric import task
 from remote_jupyter.kit.resources import File
 from remote_jupyter.kit.rollback import Rollback, VerifyLogin
 from remote_jupyter.resources import UfwEnabled, UfwRule
-from remote_jupyter.resources.sshd import BACK, RELOAD
+from remote_jupyter.resources.sshd import RELOAD, ROLLBACK
 from remote_jupyter.settings import setup
 from remote_jupyter.tasks.firewall import FILES, RESTORE_STATE, SAVE_STATE
 
@@ -125,7 +125,7 @@ def without_ssh(c, s):
 @setup()
 def sshd_with_nonsense(c, s):
     path = "/etc/ssh/sshd_config.d/01-team.conf"
-    rollback = Rollback("sshd", (path,), BACK)
+    rollback = Rollback("sshd", (path,), ROLLBACK)
     yield File(path, "Nonsense yes\\n", check="sshd -t", notify=RELOAD, rollback=rollback)
 
 @setup()
