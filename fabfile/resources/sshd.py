@@ -173,6 +173,7 @@ class SshdDropIn(_WithPermitOpen, File):
     label = property(lambda self: f"File {self.path}")
 
     def filled(self, actual):
+        """Return the file with the addresses of the host in its content."""
         return replace(self, content=self.fill(self.content, actual))
 
 
@@ -181,6 +182,7 @@ class SshdEffective(_WithPermitOpen, SshdSettings):
     """sshd has these settings in force, with the addresses to which it may forward."""
 
     def filled(self, actual):
+        """Return the settings with the addresses of the host in them."""
         return replace(self, settings=tuple(self.fill(text, actual) for text in self.settings))
 
 
