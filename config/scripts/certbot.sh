@@ -1,7 +1,7 @@
 # Get a certificate with certbot; "$@" is its command without the server.
 # Variables: lineage, serial (of the present certificate, or empty), server, staging (or empty),
-# attempts (a file with the time of each failed attempt), max_attempts. The function `recent`
-# prints the times within the last hour.
+# attempts (a file with the time of each failed attempt), max_attempts, webroot. The function
+# `recent` prints the times within the last hour; `enter_challenges` fails on a link.
 export REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt LC_ALL=C.UTF-8
 said=$(mktemp); trap 'rm -f "$said"' EXIT
 
@@ -40,6 +40,8 @@ patiently() {
     return "$status"
 }
 
+# certbot writes into this folder as root.
+(enter_challenges)
 cd /etc/letsencrypt
 # An earlier run may have got the certificate after its connection broke.
 present=$(openssl x509 -in "live/$lineage/cert.pem" -noout -serial 2>/dev/null) || :

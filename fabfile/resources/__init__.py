@@ -25,7 +25,7 @@ from .apache import (
     ServedCertificate,
 )
 from .apt import PackagesUpgraded, ReleaseUpgraded
-from .certbot import AcmeCertificate, ChallengeProbe, RenewedCertificate
+from .certbot import AcmeCertificate, CertificateAuthorityAbsent, ChallengeProbe, RenewedCertificate
 from .conda import CondaAbsent, CondaPrefix
 from .conda_packages import CondaInit, CondaPackages, CondaUpdates
 from .conda_terms import Agreement, ChannelTerms, Terms
@@ -34,7 +34,7 @@ from .pip import PipPackages, PipUpdates, Venv
 from .renewal import CertbotAutorenew, CertbotCertAbsent
 from .sshd import KnownHostKey, SshdSettings
 from .tls import CertificateCopy, CertificateCopyAbsent, SelfSigned
-from .ufw import UfwEnabled, UfwOnly, UfwRule
+from .ufw import UfwEnabled, UfwIpv6, UfwOnly, UfwRule
 
 __all__ = [
     "AcmeCertificate",
@@ -46,6 +46,7 @@ __all__ = [
     "ApacheSite",
     "CertbotAutorenew",
     "CertbotCertAbsent",
+    "CertificateAuthorityAbsent",
     "CertificateCopy",
     "CertificateCopyAbsent",
     "ChallengeProbe",
@@ -68,6 +69,7 @@ __all__ = [
     "SshdSettings",
     "Terms",
     "UfwEnabled",
+    "UfwIpv6",
     "UfwOnly",
     "UfwRule",
     "Venv",

@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..kit.quote import program, script, sh
+from ..kit.quote import Shell, program, script, sh
 from ..kit.resources.base import Resource
 from ..kit.resources.unit import as_unit
 from .reach import challenge_problem
@@ -15,6 +15,21 @@ from .tls import ADDRESSES, certificate_names, normalize_name
 HOUR = 3600  # seconds
 
 UNIT = "remote-jupyter-certbot"
+
+# Enters the folder of the challenges below $webroot and makes it if needed, or fails on a link.
+# A name below the current folder cannot be led elsewhere, whoever may write in the webroot.
+ENTER_CHALLENGES = Shell("""
+cd "$webroot"
+here=$(pwd -P)
+for name in .well-known acme-challenge; do
+    [ -e "$name" ] || [ -L "$name" ] || mkdir "$name"
+    here=$here/$name
+    if [ -L "$name" ] || ! cd "$name" || [ "$(pwd -P)" != "$here" ]; then
+        echo "$here is a symbolic link or no folder; move it away, then run this again" >&2
+        exit 1
+    fi
+done
+""")
 
 NOT_OBTAINED = "not obtained: "  # stands before what the operator must know
 
@@ -196,6 +211,8 @@ class AcmeCertificate(Resource):
             attempts=self.ATTEMPTS,
             max_attempts=self.max_attempts,
             recent=self.recent,
+            webroot=self.webroot,
+            enter_challenges=ENTER_CHALLENGES,
         )
 
     def diff(self, actual):
@@ -257,12 +274,50 @@ class ChallengeProbe(Resource):
         return script(
             """
             umask 022
-            mkdir -p "${challenge%/*}" "${attempts%/*}"
-            echo "$nonce" >"$challenge"
+            mkdir -p "$webroot" "${attempts%/*}"
+            enter_challenges
+            new=$(mktemp .remote-jupyter.XXXXXX); trap 'rm -f "$new"' EXIT
+            echo "$nonce" >"$new"
+            chmod 0644 "$new"
+            # A rename replaces a link and never follows it.
+            mv -fT "$new" remote-jupyter
             """,
-            challenge=self.certificate.challenge,
+            webroot=self.certificate.webroot,
             attempts=self.certificate.ATTEMPTS,
             nonce=self.certificate.nonce,
+            enter_challenges=ENTER_CHALLENGES,
+        )
+
+
+@dataclass(frozen=True)
+class CertificateAuthorityAbsent(Resource):
+    """The host does not trust the certificate authority that we added for an ACME server.
+
+    Args:
+        path: the authority's file in /usr/local/share/ca-certificates.
+    """
+
+    path: str
+
+    undo = "issue-cert, with tls.acme_ca as it was"
+
+    def probe(self):
+        return sh("[ -e {} ] && echo there || echo absent", self.path)
+
+    def desired(self):
+        return {"state": "absent"}
+
+    def apply(self, actual):
+        return script(
+            """
+            name=${path##*/}; name=${name%.crt}.pem
+            rm -f "$path"
+            # update-ca-certificates leaves the links of a file that is gone.
+            find /etc/ssl/certs -lname "$name" -delete
+            rm -f "/etc/ssl/certs/$name"
+            update-ca-certificates >/dev/null 2>&1
+            """,
+            path=self.path,
         )
 
 

@@ -71,6 +71,13 @@ class CertbotCertAbsent(Resource):
     def desired(self):
         return {"certificate": "none"}
 
+    def notice(self):
+        return (
+            f"The certificate {self.name} is deleted. Browsers that visited the server remember "
+            "for up to two years that it has a trusted certificate (HSTS) and refuse a "
+            "self-signed one without a way to continue; get a trusted one again with issue-cert."
+        )
+
     def apply(self, actual):
         return script(
             """

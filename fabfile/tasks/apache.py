@@ -80,6 +80,7 @@ def own_site(c, s):
         certificate=CERTIFICATE,
         key=KEY,
         profile=s.tls.profile,
+        trusted=s.tls.issuer != "self-signed" and not s.tls.staging,
     )
     yield File(SITE, site, check=CONFIGTEST, notify=apache.reload)
     yield ApacheSite("jupyter", notify=apache.reload)

@@ -21,6 +21,7 @@ from ..resources import (
     AcmeCertificate,
     CertbotAutorenew,
     CertbotCertAbsent,
+    CertificateAuthorityAbsent,
     ChallengeProbe,
     RenewedCertificate,
     SelfSigned,
@@ -112,6 +113,8 @@ def certbot(s):
     yield Service("certbot.timer")
     if s.tls.acme_ca:
         yield File(ACME_CA, acme_ca(s), check="update-ca-certificates >/dev/null 2>&1")
+    else:
+        yield CertificateAuthorityAbsent(ACME_CA)
     hook = render(
         "certbot-deploy.sh.j2",
         lineage=CERTBOT_NAME,
