@@ -2,9 +2,9 @@
 
 import os
 import subprocess
-from types import SimpleNamespace
 
 import pytest
+from fabric import Config, Connection
 
 from fabfile import configure_apache, firewall, issue_cert
 from fabfile.kit.resources import File
@@ -41,10 +41,7 @@ def run(text):
 
 def parts(task, *settings):
     """Return the resources of a task."""
-    c = SimpleNamespace(
-        host="web.example.org", original_host="web.example.org", port=22, user="root"
-    )
-    c.config, c.transport = {}, None
+    c = Connection("root@web.example.org", config=Config(lazy=True))
     return list(task.body(c, schema.load(c, dict(one.split("=", 1) for one in settings))))
 
 
