@@ -1,12 +1,5 @@
 """What weakens a converged server is found, and attacks on root's view of it fail."""
 
-import json
-
-import pytest
-
-from .conftest import NUMBERS
-from .converged import Run
-
 FAKE_SSHD = """
 import ctypes, socket, time
 ctypes.CDLL(None).prctl(15, b"sshd")
@@ -15,19 +8,6 @@ listener.bind(("0.0.0.0", 4444))
 listener.listen()
 time.sleep(600)
 """
-
-
-@pytest.fixture
-def run(fab, tmp_path):
-    """Run a task with a report: `run(server, "firewall")`."""
-
-    def make(host, *words):
-        file = tmp_path / f"hardening-{next(NUMBERS)}.json"
-        done = fab(host, *words, "--report", file, check=False)
-        [report] = json.loads(file.read_text())["hosts"]
-        return Run(done.returncode, done.stdout, done.stderr, report)
-
-    return make
 
 
 def test_a_process_named_sshd_opens_no_port(server, run):
