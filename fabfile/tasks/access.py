@@ -3,7 +3,7 @@
 from ..kit.quote import script
 from ..kit.resources import Check, FileAbsent
 from ..kit.resources.check import fail, ok
-from ..resources import ApacheInclude, ApacheDisabled, CertificateCopyAbsent, CertbotAutorenew
+from ..resources import ApacheDisabled, ApacheInclude, CertbotAutorenew, CertificateCopyAbsent
 from ..settings import setup
 from ..settings.certificate import CERTBOT_NAME, JUPYTER_FOLDER, owner_check
 from ..settings.derived import apache, open_ports

@@ -215,16 +215,20 @@ def test_leaving_direct_access_keeps_the_certificate(site, task, oracle):
 
     back = task(server.host, "direct-setup", **server.env())
     assert back.status == 0, back.text
-    assert {"CertbotAutorenew remote-jupyter", f"CertificateCopy {COPY}", f"File {HOOK}"} < back.changed, (
-        back.text
-    )
+    assert {
+        "CertbotAutorenew remote-jupyter",
+        f"CertificateCopy {COPY}",
+        f"File {HOOK}",
+    } < back.changed, back.text
     assert server.requests == before[0]
     assert server.served(8888) == got
     assert task(server.host, "direct-setup", **server.env()).is_calm
 
     behind = task(server.host, "full-setup", **server.env())
     assert behind.status == 0, behind.text
-    assert {f"CertificateCopyAbsent {COPY}", ACME_SITE, f"File {HOOK}"} < behind.changed, behind.text
+    assert {f"CertificateCopyAbsent {COPY}", ACME_SITE, f"File {HOOK}"} < behind.changed, (
+        behind.text
+    )
     assert server.requests == before[0]
     assert server.served() == got
     assert task(server.host, "full-setup", **server.env()).is_calm
@@ -233,7 +237,11 @@ def test_leaving_direct_access_keeps_the_certificate(site, task, oracle):
 
     away = task(server.host, "tunnel-setup", **server.env())
     assert away.status == 0, away.text
-    assert {"CertbotAutorenew remote-jupyter", "ApacheDisabled", f"FileAbsent {HOOK}"} < away.changed, away.text
+    assert {
+        "CertbotAutorenew remote-jupyter",
+        "ApacheDisabled",
+        f"FileAbsent {HOOK}",
+    } < away.changed, away.text
     assert task(server.host, "tunnel-setup", **server.env()).is_calm
     assert not seen.service("apache2").is_running
     assert renewals(server)[0] == "success"
