@@ -137,10 +137,10 @@ def test_only_missing_packages_are_installed():
 
 
 def test_each_requirement_reaches_pip_as_one_word(tmp_path):
-    pip = tmp_path / "bin/pip"
-    pip.parent.mkdir()
-    pip.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
-    pip.chmod(0o755)
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\n[ "$1" != -m ] || printf \'%s\\n\' "$@"\n')
+    python.chmod(0o755)
     packages = resources.PipPackages(str(tmp_path), "ada", ("here", "notebook>=7,<8; echo $HOME"))
     script = packages.apply({"here": "installed", "notebook>=7,<8; echo $HOME": None})
     done = subprocess.run(

@@ -2,8 +2,9 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
-from ..kit.quote import script
+from ..kit.quote import program, script
 from ..kit.resources.base import CANNOT_KNOW, Resource
 from ..kit.resources.directory import Directory
 from ..kit.resources.unit import as_unit
@@ -48,6 +49,58 @@ def fits(requirement, version):
         return requirement.specifier.contains(version, prereleases=True)
     except InvalidVersion:
         return False
+
+
+# The folder of the stamps: one file per prefix, named after its path with % for /. It is written
+# after what was installed is on the disk, so without it an installation was interrupted, and after
+# a power failure files may be empty.
+STAMPS = "/var/lib/remote-jupyter/installed"
+
+# The Python program that finds damaged distributions on the server.
+CHECKER = Path(__file__).with_name("distributions.py").read_text(encoding="utf-8")
+
+COMPLETE = {"installation": "complete"}
+
+
+def stamp(prefix):
+    """Return the path of the stamp for what is installed at *prefix*."""
+    return f"{STAMPS}/{prefix.replace('/', '%')}"
+
+
+def stamped(prefix, install, packages):
+    """Return shell code that runs *install* and then stamps the installation as complete.
+
+    Args:
+        prefix: the environment's folder.
+        install: shell code.
+        packages: what it installs, for the stamp.
+    """
+    return script(
+        """
+        install -d -m 0700 "${stamp%/*}"
+        rm -f "$stamp"
+        sync -f "${stamp%/*}"
+        ( run_installer ) || exit
+        sync -f "$prefix"
+        printf '%s\\n' "$@" >"$stamp.new"
+        mv "$stamp.new" "$stamp"
+        sync -f "$stamp"
+        """,
+        *packages,
+        prefix=prefix,
+        stamp=stamp(prefix),
+        run_installer=install,
+    )
+
+
+def installation(output):
+    """Return the state of an installation, of the lines that `CHECKER` and the probe printed."""
+    damaged = re.findall(r"^(?:damaged \S+|missing) (\S+)", output, re.MULTILINE)
+    if damaged:
+        return {"installation": f"damaged: {' '.join(damaged)}"}
+    if not re.search("^stamped$", output, re.MULTILINE):
+        return {"installation": "interrupted"}
+    return COMPLETE
 
 
 @dataclass(frozen=True)
@@ -121,7 +174,9 @@ class Venv(Resource):
 
 @dataclass(frozen=True)
 class PipPackages(Resource):
-    """Packages that pip installs in a virtual environment.
+    """Packages that pip installs in a virtual environment, with all their files intact.
+
+    Damaged packages are installed again, also those that the packages require.
 
     Args:
         prefix: the environment's folder.
@@ -145,21 +200,30 @@ class PipPackages(Resource):
         return script(
             """
             python=$(readlink -f "$prefix/bin/python")
-            ls -d "$prefix/lib/${python##*/}"/site-packages/*.dist-info/RECORD 2>/dev/null
-            :
+            site=$prefix/lib/${python##*/}/site-packages
+            ls -d "$site"/*.dist-info/RECORD 2>/dev/null || exit 0
+            [ ! -e "$stamp" ] || echo stamped
+            # Close the descriptors that may hold this run's locks.
+            runuser -u "$user" -- timeout 20 "$python" -I -S -c "$checker" "$site" "$@" pip \\
+                </dev/null 2>/dev/null 8>&- 9>&- | head -c 100000
             """,
+            *self.packages,
             prefix=self.prefix,
+            user=self.user,
+            stamp=stamp(self.prefix),
+            checker=CHECKER,
         )
 
     def parse(self, output):
-        return installed(self.packages, RECORD.findall(output))
+        return installed(self.packages, RECORD.findall(output)) | installation(output)
 
     def desired(self):
-        return dict.fromkeys(self.packages, "installed")
+        return dict.fromkeys(self.packages, "installed") | COMPLETE
 
     def apply(self, actual):
-        install = script(PIP_INSTALL + '"$@"', *self.packages, prefix=self.prefix)
-        return as_unit("remote-jupyter-pip", install, self.user)
+        install = program("pip-install", *self.packages, prefix=self.prefix, checker=CHECKER)
+        unit = as_unit("remote-jupyter-pip", install, self.user)
+        return stamped(self.prefix, unit, self.packages)
 
 
 PIP_INSTALL = '"$prefix/bin/pip" install --no-input --disable-pip-version-check --progress-bar off '
@@ -220,4 +284,5 @@ class PipUpdates(Resource):
 
     def apply(self, actual):
         upgrade = script(PIP_INSTALL + '--upgrade "$@"', *self.packages, prefix=self.prefix)
-        return as_unit("remote-jupyter-pip", upgrade, self.user)
+        unit = as_unit("remote-jupyter-pip", upgrade, self.user)
+        return stamped(self.prefix, unit, self.packages)
