@@ -1,10 +1,14 @@
 # Install a conda at "$path". Runs as the user, in a unit.
-finish() {
-    stat -c %i "$path" >"$record"
-    exit 0
-}
+starts() { timeout 60 "$path/bin/conda" info --json </dev/null; }
 # A unit of an earlier run may have ended just before, so look at what is there only now.
-! is_whole "$path" || finish
+if is_whole "$path"; then
+    ! starts >/dev/null 2>&1 || exit 0
+    if [ -n "$(ls -A "$path/envs" 2>/dev/null)" ]; then
+        echo "the conda at $path does not start; move its environments away and run this again" >&2
+        exit 1
+    fi
+    : >"$path/conda-meta/history"
+fi
 unset TMPDIR
 umask 022
 cd "$HOME"
@@ -37,9 +41,8 @@ if ! is_whole "$path"; then
     echo "the installer reported success, but the conda at $path is incomplete" >&2
     exit 1
 fi
-root=$("$path/bin/conda" info --json | sed -n 's/.*"root_prefix": *"\([^"]*\)".*/\1/p')
+root=$(starts | sed -n 's/.*"root_prefix": *"\([^"]*\)".*/\1/p')
 if ! [ "$root" -ef "$path" ]; then
     echo "the conda at $path reports the prefix ${root:-(none)}" >&2
     exit 1
 fi
-finish

@@ -7,6 +7,8 @@ elif [ ! -e "$path" ]; then
 elif [ ! -d "$path" ]; then
     echo 'state a file'
     exit 0
+elif is_whole "$path" && [ "$(cat "$record" 2>/dev/null)" = begun ]; then
+    echo state unconfirmed
 elif is_whole "$path"; then
     echo "state $(stat -c %U "$path")"
     exit 0

@@ -2,7 +2,7 @@
 python=$(readlink -f "$prefix/bin/python")
 site=$prefix/lib/${python##*/}/site-packages
 damaged=$(timeout 120 "$python" -I -S -c "$checker" --contents "$site" "$@" pip)
-if [ -n "$damaged" ]; then
+if [ "$damaged" != checked ]; then
     printf 'repairing %s\n' "$damaged"
     find "$site" -name '*.pyc' -delete
 fi

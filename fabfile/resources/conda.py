@@ -8,11 +8,12 @@ from ..kit.resources.base import Resource
 from ..kit.resources.directory import Directory
 from ..kit.resources.download import CACHE, Source, chosen
 from ..kit.resources.unit import as_unit
+from .pip import stamp, stamped
 
 UNIT = "remote-jupyter-conda"
 
-# One file per prefix, named after the path with % for /. It belongs to the user and holds
-# "begun" while the installation runs, and then the inode of the prefix.
+# One file per prefix, named after the path with % for /. It holds "begun" until the installation
+# is on the disk, and then the inode of the prefix.
 RECORDS = "/var/lib/remote-jupyter/conda"
 
 # A killed installer leaves a bin/conda that works, so check everything that it writes last.
@@ -71,8 +72,12 @@ awk -v p="$path" -v what="$1" '
 
 
 def is_complete(path):
-    """Return a shell command that succeeds if there is a complete conda at *path*."""
-    return sh("( {} )", script('is_whole "$path"', path=path, is_whole=IS_WHOLE))
+    """Return a shell command that succeeds if there is a complete conda at *path*.
+
+    A conda whose installation by us was not confirmed is not complete yet.
+    """
+    text = 'is_whole "$path" && [ "$(cat "$record" 2>/dev/null)" != begun ]'
+    return sh("( {} )", script(text, path=path, record=record(path), is_whole=IS_WHOLE))
 
 
 def record(path):
@@ -123,13 +128,15 @@ class CondaPrefix(Resource):
 
     def parse(self, output):
         actual = facts(output) | installer_needs(output)
-        missing = actual["state"] in ("absent", "unfinished", "empty")
+        missing = actual["state"] in ("absent", "unfinished", "unconfirmed", "empty")
         return actual | {"owner": None if missing else actual["state"]}
 
     def desired(self):
         return {"owner": self.user}
 
     def diff(self, actual):
+        if actual["state"] == "unconfirmed":
+            return super().diff(actual).replace("+owner: ", "+installation: checked\n+owner: ")
         how = f"{self.name}, {'made anew' if actual['state'] == 'unfinished' else 'new'}"
         if need := self.disk_needed(actual):
             how += f", for which {need} MiB must be free"
@@ -141,7 +148,8 @@ class CondaPrefix(Resource):
         if actual["owner"]:
             what = actual["owner"] if " " in actual["owner"] else f"a conda of {actual['owner']}"
             return f"there is {what}, which is left alone; move it away, or set python.prefix"
-        return None if "running" in actual else self.unfit(actual)
+        installed = "running" in actual or actual["state"] == "unconfirmed"
+        return None if installed else self.unfit(actual)
 
     def disk_needed(self, actual):
         """Return the free space that the installation needs, in MiB; 0 if unknown."""
@@ -191,17 +199,22 @@ class CondaPrefix(Resource):
         return script(
             """
             mkdir -p "${record%/*}"
+            rm -f "$record"
             echo begun >"$record"
-            chown "$user": "$record"
+            sync -f "$record"
             make_folder
             ( run_installer ) || exit
+            stat -c %i "$path" >"$record"
+            sync -f "$record"
             rm -rf "$cache"
             """,
+            path=self.path,
             record=record(self.path),
-            user=self.user,
             cache=CACHE,
             make_folder=Directory(self.path, self.user).apply({}),
-            run_installer=as_unit(UNIT, install, self.user),
+            run_installer=stamped(
+                self.path, self.user, as_unit(UNIT, install, self.user), [self.name]
+            ),
         )
 
 
@@ -297,13 +310,14 @@ class CondaAbsent(Resource):
                 esac
             fi
             ( remove ) || exit
-            rm -rf "$cache" "$record"
-            rmdir -p "${record%/*}" 2>/dev/null || :
+            rm -rf "$cache" "$record" "$stamp"
+            rmdir -p "${record%/*}" "${stamp%/*}" 2>/dev/null || :
             [ ! -d "$path" ] || rmdir "$path"
             """,
             path=self.path,
             service=self.service,
             cache=CACHE,
             record=record(self.path),
+            stamp=stamp(self.path),
             remove=as_unit(UNIT, remove, self.user),
         )

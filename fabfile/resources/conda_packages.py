@@ -4,19 +4,31 @@ import json
 import re
 from dataclasses import dataclass
 
-from ..kit.quote import script, sh
+from ..kit.quote import program, script, sh
 from ..kit.resources.base import CANNOT_KNOW, Resource
 from ..kit.resources.unit import PROXIES, as_unit
 from .conda import CONDA_INIT, UNIT
 from .conda_terms import Agreement
-from .pip import RECORD, installed
+from .pip import (
+    CHECKER,
+    COMPLETE,
+    FIND_DAMAGE,
+    PRINT_STAMP,
+    RECORD,
+    damages,
+    installation,
+    installed,
+    stamp,
+    stamped,
+)
 
 
 @dataclass(frozen=True)
 class CondaPackages(Resource):
-    """Packages in the base environment of a conda.
+    """Packages in the base environment of a conda, with all their files intact.
 
-    Conda installs what is missing; its own version stays. A package that pip installed counts too.
+    Conda installs what is missing and, again, what is damaged; its own version stays. A package
+    that pip installed counts too.
 
     Args:
         path: the conda's prefix.
@@ -40,41 +52,43 @@ class CondaPackages(Resource):
     def probe(self):
         return script(
             """
-            cd "$path" 2>/dev/null && [ -s conda-meta/history ] || exit "$cannot_know"
+            cd "$prefix" 2>/dev/null && [ -s conda-meta/history ] || exit "$cannot_know"
             ls -d conda-meta/*-*-*.json lib/python3*/site-packages/*.dist-info/RECORD 2>/dev/null
-            :
+            print_stamp
+            [ ! -e "$stamp" ] || find_damage "$@"
             """,
-            path=self.path,
+            *self.packages,
+            prefix=self.path,
+            user=self.user,
             cannot_know=CANNOT_KNOW,
+            stamp=stamp(self.path),
+            checker=CHECKER,
+            find_damage=FIND_DAMAGE,
+            print_stamp=PRINT_STAMP,
         )
 
     def parse(self, output):
         by_conda = re.findall(r"conda-meta/(.+)-([^-/]+)-[^-/]+\.json", output)
-        return installed(self.packages, RECORD.findall(output) + by_conda)
+        actual = installed(self.packages, RECORD.findall(output) + by_conda)
+        # Without a stamp, the user installed this conda, or an earlier version of these tasks.
+        if not re.search("^stamped$", output, re.MULTILINE):
+            return actual | COMPLETE
+        return actual | installation(output) | {"damages": damages(output)}
 
     def desired(self):
-        return dict.fromkeys(self.packages, "installed")
+        return dict.fromkeys(self.packages, "installed") | COMPLETE
 
     def apply(self, actual):
-        install = script(
-            """
-            errors=$(mktemp)
-            trap 'rm -f "$errors"' EXIT
-            export CONDA_AUTO_UPDATE_CONDA=false
-            use_proxies
-            s=0
-            "$path/bin/conda" install --yes --prefix "$path" "$@" </dev/null 2>"$errors" || s=$?
-            cat "$errors" >&2
-            if grep -q CondaToS "$errors"; then
-                echo 'accept them with python.accept_terms: true, or use miniforge' >&2
-            fi
-            exit $s
-            """,
-            *map(specification, self.changed(actual)),
+        missing = [name for name in self.changed(actual) if name in self.packages]
+        install = program(
+            "conda-packages-install",
+            *map(specification, missing),
             path=self.path,
+            damaged="".join(f"{line}\n" for line in actual.get("damages", ())),
             use_proxies=PROXIES,
         )
-        return as_unit(UNIT, install, self.user)
+        unit = as_unit(UNIT, install, self.user)
+        return stamped(self.path, self.user, unit, self.packages)
 
 
 def specification(package):
@@ -172,7 +186,8 @@ class CondaUpdates(Resource):
             path=self.path,
             use_proxies=PROXIES,
         )
-        return as_unit(UNIT, update, self.user)
+        unit = as_unit(UNIT, update, self.user)
+        return stamped(self.path, self.user, unit, self.packages)
 
 
 def json_object(output):

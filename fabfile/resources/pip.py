@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..kit.quote import program, script
+from ..kit.quote import Shell, program, script
 from ..kit.resources.base import CANNOT_KNOW, Resource
 from ..kit.resources.directory import Directory
 from ..kit.resources.unit import as_unit
@@ -51,9 +51,9 @@ def fits(requirement, version):
         return False
 
 
-# The folder of the stamps: one file per prefix, named after its path with % for /. It is written
-# after what was installed is on the disk, so without it an installation was interrupted, and after
-# a power failure files may be empty.
+# The folder of the stamps: one file per prefix, named after its path with % for /. It says "begun"
+# until what was installed is on the disk. If it still says so, the installation was interrupted,
+# and after a power failure files may be empty.
 STAMPS = "/var/lib/remote-jupyter/installed"
 
 # The Python program that finds damaged distributions on the server.
@@ -67,39 +67,80 @@ def stamp(prefix):
     return f"{STAMPS}/{prefix.replace('/', '%')}"
 
 
-def stamped(prefix, install, packages):
+# Find damage as the user, as the environment is the user's; "$@" are the names of distributions.
+# The descriptors that may hold this run's locks are closed.
+FIND_DAMAGE = Shell("""
+    python=$(readlink -f "$prefix/bin/python")
+    runuser -u "$user" -- timeout 20 "$python" -I -S -c "$checker" \\
+        "$prefix/lib/${python##*/}/site-packages" "$@" pip \\
+        </dev/null 2>/dev/null 8>&- 9>&- | head -c 100000
+""")
+
+
+# Print the stamp, if it is about this prefix and not about another one at the same path.
+PRINT_STAMP = Shell("""
+    if [ -e "$stamp" ] && grep -qx -e begun -e "inode $(stat -c %i "$prefix")" "$stamp"; then
+        echo stamped
+        sed 's/^/known /' "$stamp"
+    fi
+""")
+
+
+def stamped(prefix, user, install, packages):
     """Return shell code that runs *install* and then stamps the installation as complete.
+
+    The stamp holds what was installed, and what the check finds right after the installation:
+    some packages come with sizes that are wrong.
 
     Args:
         prefix: the environment's folder.
+        user: its owner.
         install: shell code.
-        packages: what it installs, for the stamp.
+        packages: what it installs.
     """
     return script(
         """
         install -d -m 0700 "${stamp%/*}"
-        rm -f "$stamp"
-        sync -f "${stamp%/*}"
+        echo begun >"$stamp"
+        sync -f "$stamp"
         ( run_installer ) || exit
         sync -f "$prefix"
-        printf '%s\\n' "$@" >"$stamp.new"
+        {
+            stat -c 'inode %i' "$prefix"
+            printf 'installed %s\\n' "$@"
+            find_damage '*'
+        } >"$stamp.new"
+        sync "$stamp.new"
         mv "$stamp.new" "$stamp"
         sync -f "$stamp"
         """,
         *packages,
         prefix=prefix,
+        user=user,
         stamp=stamp(prefix),
+        checker=CHECKER,
+        find_damage=FIND_DAMAGE,
         run_installer=install,
     )
 
 
+def damages(output):
+    """Return the damage that the probe found, as "INSTALLER NAME VERSION" or "missing NAME".
+
+    What was so right after the installation, as the stamp knows, is left out.
+    """
+    lines = output.splitlines()
+    found = {line for line in lines if line.startswith(("damaged ", "missing "))}
+    return sorted(line.removeprefix("damaged ") for line in found if f"known {line}" not in lines)
+
+
 def installation(output):
-    """Return the state of an installation, of the lines that `CHECKER` and the probe printed."""
-    damaged = re.findall(r"^(?:damaged \S+|missing) (\S+)", output, re.MULTILINE)
-    if damaged:
-        return {"installation": f"damaged: {' '.join(damaged)}"}
-    if not re.search("^stamped$", output, re.MULTILINE):
+    """Return the state of an installation, of the lines that the probe printed."""
+    lines = output.splitlines()
+    if "stamped" not in lines or "known begun" in lines or "checked" not in lines:
         return {"installation": "interrupted"}
+    if damaged := damages(output):
+        return {"installation": f"damaged: {' '.join(line.split()[1] for line in damaged)}"}
     return COMPLETE
 
 
@@ -200,18 +241,17 @@ class PipPackages(Resource):
         return script(
             """
             python=$(readlink -f "$prefix/bin/python")
-            site=$prefix/lib/${python##*/}/site-packages
-            ls -d "$site"/*.dist-info/RECORD 2>/dev/null || exit 0
-            [ ! -e "$stamp" ] || echo stamped
-            # Close the descriptors that may hold this run's locks.
-            runuser -u "$user" -- timeout 20 "$python" -I -S -c "$checker" "$site" "$@" pip \\
-                </dev/null 2>/dev/null 8>&- 9>&- | head -c 100000
+            ls -d "$prefix/lib/${python##*/}"/site-packages/*.dist-info/RECORD 2>/dev/null || exit 0
+            print_stamp
+            find_damage "$@"
             """,
             *self.packages,
             prefix=self.prefix,
             user=self.user,
             stamp=stamp(self.prefix),
             checker=CHECKER,
+            find_damage=FIND_DAMAGE,
+            print_stamp=PRINT_STAMP,
         )
 
     def parse(self, output):
@@ -223,7 +263,7 @@ class PipPackages(Resource):
     def apply(self, actual):
         install = program("pip-install", *self.packages, prefix=self.prefix, checker=CHECKER)
         unit = as_unit("remote-jupyter-pip", install, self.user)
-        return stamped(self.prefix, unit, self.packages)
+        return stamped(self.prefix, self.user, unit, self.packages)
 
 
 PIP_INSTALL = '"$prefix/bin/pip" install --no-input --disable-pip-version-check --progress-bar off '
@@ -285,4 +325,4 @@ class PipUpdates(Resource):
     def apply(self, actual):
         upgrade = script(PIP_INSTALL + '--upgrade "$@"', *self.packages, prefix=self.prefix)
         unit = as_unit("remote-jupyter-pip", upgrade, self.user)
-        return stamped(self.prefix, unit, self.packages)
+        return stamped(self.prefix, self.user, unit, self.packages)
