@@ -76,8 +76,13 @@ def is_complete(path):
 
     A conda whose installation by us was not confirmed is not complete yet.
     """
-    text = 'is_whole "$path" && [ "$(cat "$record" 2>/dev/null)" != begun ]'
-    return sh("( {} )", script(text, path=path, record=record(path), is_whole=IS_WHOLE))
+    complete = script(
+        'is_whole "$path" && [ "$(cat "$record" 2>/dev/null)" != begun ]',
+        path=path,
+        record=record(path),
+        is_whole=IS_WHOLE,
+    )
+    return sh("( {} )", complete)
 
 
 def record(path):
