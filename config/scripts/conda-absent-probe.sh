@@ -1,5 +1,4 @@
 # Print what is left of the conda at "$path": there, record, block, listed.
-home=$(getent passwd "$user" | cut -d: -f6)
 if [ -L "$path" ]; then
     echo 'there a symbolic link'
 elif [ -e "$path" ]; then
@@ -11,9 +10,4 @@ if [ -e "$record" ]; then
         echo 'record of it'
     fi
 fi
-[ -n "$home" ] || exit 0
-for file in "$home/.bashrc" "$home/.zshrc"; do
-    [ -z "$(conda_init block "$file")" ] || echo "block $file"
-done
-list=$home/.conda/environments.txt
-[ ! -f "$list" ] || grep -Fx -e "$path" "$list" | sed 's/^/listed /'
+read_home

@@ -8,6 +8,7 @@ from ..kit.resources.base import Resource
 from ..kit.resources.directory import Directory
 from ..kit.resources.download import CACHE, Source, chosen
 from ..kit.resources.unit import as_unit
+from .home import as_user
 from .pip import stamp, stamped
 
 UNIT = "remote-jupyter-conda"
@@ -28,7 +29,8 @@ IS_WHOLE = Shell("""
         set -- conda-meta/$name-[0-9]*.json
         [ -s "$1" ] && [ -x bin/$name ] || exit 1
     done
-    read -r line <bin/conda || exit 1
+    # Whatever a user puts there, read one line of a regular file.
+    [ -f bin/conda ] && line=$(timeout 5 head -c 4096 bin/conda | tr -d '\\000' | head -n 1)
     made=${line#??}
     case $made in
         */env\\ *) ;;
@@ -273,13 +275,23 @@ class CondaAbsent(Resource):
     undo = "install-anaconda"
 
     def probe(self):
+        read = script(
+            """
+            for file in "$HOME/.bashrc" "$HOME/.zshrc"; do
+                [ -z "$(conda_init block "$file")" ] || echo "block $file"
+            done
+            grep -Fx -e "$path" "$HOME/.conda/environments.txt" | sed 's/^/listed /'
+            """,
+            path=self.path,
+            conda_init=CONDA_INIT,
+        )
         return program(
             "conda-absent-probe",
             path=self.path,
             user=self.user,
             record=record(self.path),
             is_unfinished=IS_UNFINISHED,
-            conda_init=CONDA_INIT,
+            read_home=as_user(self.user, read),
         )
 
     def parse(self, output):

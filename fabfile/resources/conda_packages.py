@@ -9,6 +9,7 @@ from ..kit.resources.base import CANNOT_KNOW, Resource
 from ..kit.resources.unit import PROXIES, as_unit
 from .conda import CONDA_INIT, UNIT
 from .conda_terms import Agreement
+from .home import as_user
 from .pip import (
     CHECKER,
     COMPLETE,
@@ -140,7 +141,7 @@ class CondaUpdates(Resource):
             chown "$user": "$cache"
             answer=$(runuser -u "$user" -- env HOME="$home" CONDA_PKGS_DIRS="$cache" \\
                 XDG_CACHE_HOME="$cache" timeout 300 "$path/bin/conda" update -n base "$@" \\
-                --dry-run --json 2>&1 </dev/null) || :
+                --dry-run --json 2>&1 </dev/null 8>&- 9>&- | head -c 10000000) || :
             # The terms that the operator agreed to are accepted before the updates.
             case $agreed$answer in 1*CondaToS*) exit "$cannot_know" ;; esac
             printf '%s\\n' "$answer"
@@ -220,22 +221,11 @@ class CondaInit(Resource):
     undo = "{0.path}/bin/conda init --reverse"
 
     def probe(self):
-        return script(
+        read = script(
             """
-            entry=$(getent passwd "$user") || {
-                printf 'shell bash\\nstate absent\\n'
-                exit 0
-            }
-            shell=${entry##*/}
-            case $shell in
-                zsh) file=.zshrc ;;
-                *) shell=bash file=.bashrc ;;
-            esac
-            echo "shell $shell"
-            file=$(echo "$entry" | cut -d: -f6)/$file
-            other=$(sed -n "s/^__conda_setup=.*'\\(\\/[^']*\\)\\/bin\\/conda'.*/\\1/p" \\
-                "$file" 2>/dev/null | head -n 1)
-            if [ -n "$(conda_init block "$file")" ]; then
+            other=$(sed -n "s/^__conda_setup=.*'\\(\\/[^']*\\)\\/bin\\/conda'.*/\\1/p" "$HOME/$1" |
+                head -n 1)
+            if [ -n "$(conda_init block "$HOME/$1")" ]; then
                 echo state known
             elif [ -n "$other" ] && [ -x "$other/bin/conda" ]; then
                 echo "state $other"
@@ -244,13 +234,28 @@ class CondaInit(Resource):
             fi
             """,
             path=self.path,
-            user=self.user,
             conda_init=CONDA_INIT,
+        )
+        return script(
+            """
+            case $(getent passwd "$user") in
+                *zsh) shell=zsh ;;
+                *) shell=bash ;;
+            esac
+            echo "shell $shell"
+            case $shell in
+                zsh) read_zshrc ;;
+                bash) read_bashrc ;;
+            esac
+            """,
+            user=self.user,
+            read_zshrc=as_user(self.user, read, ".zshrc"),
+            read_bashrc=as_user(self.user, read, ".bashrc"),
         )
 
     def parse(self, output):
         actual = dict(line.split(" ", 1) for line in output.splitlines())
-        state = actual["state"]
+        state = actual.get("state", "absent")
         warning = f"the shell of {self.user} keeps using the conda at {state}"
         return actual | {
             "conda init": None if state == "absent" else "done",

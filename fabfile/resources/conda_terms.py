@@ -9,6 +9,7 @@ from ..kit.quote import Shell, script
 from ..kit.resources.base import CANNOT_KNOW, Resource
 from ..kit.resources.unit import PROXIES, as_unit
 from .conda import UNIT
+from .home import as_user
 
 _answers = {}  # by question: what the operator answered in this process, for all hosts
 _lock = threading.Lock()
@@ -104,18 +105,21 @@ class ChannelTerms(Resource):
     undo = "{0.path}/bin/conda tos reject"
 
     def probe(self):
-        return script(
+        read = script(
             """
-            home=$(getent passwd "$user" | cut -d: -f6)
-            [ -s "$path/conda-meta/history" ] || exit "$cannot_know"
-            ls -d "$path"/conda-meta/conda-anaconda-tos-[0-9]*.json 2>/dev/null
-            cat "$home"/.conda/tos/*/*.json "$path"/conda-meta/tos/*/*.json \\
-                /etc/conda/tos/*/*.json 2>/dev/null
-            :
+            ls -d "$path"/conda-meta/conda-anaconda-tos-[0-9]*.json
+            cat "$HOME"/.conda/tos/*/*.json "$path"/conda-meta/tos/*/*.json /etc/conda/tos/*/*.json
             """,
             path=self.path,
-            user=self.user,
+        )
+        return script(
+            """
+            [ -s "$path/conda-meta/history" ] || exit "$cannot_know"
+            read_terms
+            """,
+            path=self.path,
             cannot_know=CANNOT_KNOW,
+            read_terms=as_user(self.user, read),
         )
 
     def parse(self, output):
@@ -149,7 +153,7 @@ def json_objects(output):
     """Yield each JSON object in *output*.
 
     Raises:
-        ValueError: what begins like an object is none.
+        ValueError: what begins like an object is none, or the output was cut off.
     """
     decoder, at = json.JSONDecoder(), output.find("{")
     while at >= 0:

@@ -8,6 +8,7 @@ from ..kit.resources import Service
 from ..kit.resources.base import Resource
 from ..kit.resources.file import File
 from ..kit.secret import Secret, generated
+from .home import as_user
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ notes = []
 for name in glob.glob(runtime + "/jpserver-*.json"):
     if os.path.exists("/proc/" + name.rpartition("-")[2].partition(".")[0]):
         with open(name) as file:
-            notes.append(json.load(file))
+            note = json.load(file)
+            notes.append(note if isinstance(note, dict) else {})
 if not any(all(note.get(key) == value for key, value in wanted.items()) for note in notes):
     for note in notes:
         wrong = ["%s is %r and not %r" % (key, note.get(key), wanted[key])
@@ -128,7 +130,8 @@ def ready(name, user, url, home, wanted):
     ask = script(
         """
         path=$(systemctl show -P Environment "$service" | grep -o 'PATH=[^ ]*')
-        runuser -u "$user" -- env "$path" python3 -I -c "$program" "$url" "$runtime" "$wanted"
+        timeout -k 1 20 runuser -u "$user" -- env "$path" \\
+            python3 -I -c "$program" "$url" "$runtime" "$wanted" </dev/null 8>&- 9>&-
         """,
         service=f"{name}.service",
         user=user,
@@ -154,12 +157,12 @@ class LoadedSettings(Resource):
 
     Args:
         service: Jupyter's service.
-        home: the home of its user.
+        user: the user that it runs as.
         wanted: the settings by Jupyter's own names, as JSON.
     """
 
     service: Service
-    home: str
+    user: str
     wanted: str
 
     undo = "nothing to undo: it only restarts what runs with older settings"
@@ -169,20 +172,29 @@ class LoadedSettings(Resource):
         return f"LoadedSettings {self.service.name}"
 
     def probe(self):
-        return script(
+        read = script(
             """
-            systemctl is-active -q "$service" && cd "$runtime" 2>/dev/null || exit 0
+            cd "$HOME/$runtime" || exit
             for f in jpserver-*.json; do
                 pid=${f#jpserver-}
                 [ ! -d "/proc/${pid%.json}" ] || { cat "$f"; printf '\\000'; }
             done
             """,
+            runtime=RUNTIME,
+        )
+        return script(
+            """
+            systemctl is-active -q "$service" || exit 0
+            read_notes
+            """,
             service=self.service.name,
-            runtime=f"{self.home}/{RUNTIME}",
+            read_notes=as_user(self.user, read),
         )
 
     def parse(self, output):
         notes = [json.loads(text) for text in output.split("\0") if text.strip()]
+        if not all(isinstance(note, dict) for note in notes):
+            raise ValueError("a file of Jupyter holds no JSON object")
         desired = self.desired()
         actual = [{key: note.get(key) for key in desired} for note in notes]
         # A server that does not run yet is asked by its service when it starts.

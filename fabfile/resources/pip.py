@@ -304,10 +304,11 @@ class PipUpdates(Resource):
             """
             [ -x "$prefix/bin/pip" ] || exit "$cannot_know"
             home=$(getent passwd "$user" | cut -d: -f6)
-            report=$(runuser -u "$user" -- env HOME="$home" "$prefix/bin/pip" install --upgrade \\
-                --dry-run --quiet --no-input --no-cache-dir --disable-pip-version-check \\
-                --report - "$@") || exit
-            printf '%s' "$report" | runuser -u "$user" -- "$prefix/bin/python" -c "$print_report"
+            report=$(timeout 300 runuser -u "$user" -- env HOME="$home" "$prefix/bin/pip" install \\
+                --upgrade --dry-run --quiet --no-input --no-cache-dir --disable-pip-version-check \\
+                --report - "$@" </dev/null 8>&- 9>&-) || exit
+            printf '%s' "$report" |
+                timeout 20 runuser -u "$user" -- "$prefix/bin/python" -c "$print_report" 8>&- 9>&-
             """,
             *self.packages,
             prefix=self.prefix,

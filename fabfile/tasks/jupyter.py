@@ -87,7 +87,7 @@ def configure_jupyter(c, s, ask_password=False):
     yield File(f"{config}/{CONFIG_FILE}", content, user, mode="0600", notify=service.restart)
     yield File(unit, render("jupyter.service.j2", **values), notify=service.restart)
     yield service
-    yield LoadedSettings(service, home(s), json.dumps(runtime_settings(s), sort_keys=True))
+    yield LoadedSettings(service, user, json.dumps(runtime_settings(s), sort_keys=True))
 
 
 def own_tls(c, s):
