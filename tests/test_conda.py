@@ -1,4 +1,4 @@
-"""What of the installation of conda needs no server: which file, whose terms, what conda is asked for."""
+"""Installers, terms, requirements and damaged packages, as far as they need no server."""
 
 import hashlib
 import http.server
@@ -17,11 +17,11 @@ from fabfile.kit.resources import Download, DownloadBegun, Source
 from fabfile.kit.resources.check import ok
 from fabfile.kit.resources.download import size
 from fabfile.kit.resources.upload import fetched
-from fabfile.resources import Agreement, Terms
+from fabfile.resources import Agreement, Terms, distributions
 from fabfile.resources import conda_terms as terms
 from fabfile.resources.conda_packages import specification
 from fabfile.resources.installers import DISTRIBUTIONS, MACHINES, sources
-from fabfile.resources.pip import fits
+from fabfile.resources.pip import fits, installation
 from fabfile.settings import schema
 from fabfile.tasks.python import no_anaconda_channels
 
@@ -29,7 +29,7 @@ SUM = "ab" * 32
 
 
 class Host:
-    """A connection that nobody opens."""
+    """A connection that is never opened."""
 
     host, port, user, original_host = "web.example.org", 22, "root", "web.example.org"
 
@@ -47,19 +47,19 @@ def plan(*settings, dry=False, task=install_anaconda, **mine):
 
 
 @pytest.fixture(autouse=True)
-def nobody_else(monkeypatch):
-    """No settings of whoever runs the tests, and nobody has answered yet."""
+def clean_environment(monkeypatch):
+    """Remove the settings of whoever runs the tests, and all answers."""
     for name in list(os.environ):
         if name.startswith("FABRIC_"):
             monkeypatch.delenv(name)
     monkeypatch.setattr(terms, "_answers", {})
 
 
-# -- which file
+# -- installers
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_the_default_installer_is_known_with_its_checksum_for_every_machine(name):
+def test_default_installer_has_a_checksum_for_every_machine(name):
     found = {source.machine: source for source in sources(name)}
     assert set(found) == set(MACHINES)
     for machine, source in found.items():
@@ -69,7 +69,7 @@ def test_the_default_installer_is_known_with_its_checksum_for_every_machine(name
         assert "latest" not in source.url
 
 
-def test_an_address_follows_from_distribution_version_and_machine():
+def test_url_of_an_installer():
     [one] = sources("miniforge", "26.7.2-0")
     host = "https://github.com/conda-forge/miniforge/releases/download"
     assert one.url == f"{host}/26.7.2-0/Miniforge3-26.7.2-0-Linux-x86_64.sh"
@@ -77,7 +77,7 @@ def test_an_address_follows_from_distribution_version_and_machine():
     assert one.path == "/var/cache/remote-jupyter/281b0ac7d550-Miniforge3-26.7.2-0-Linux-x86_64.sh"
 
 
-def test_a_version_that_is_not_known_needs_its_checksum():
+def test_unknown_version_needs_a_checksum():
     with pytest.raises(
         ValueError,
         match="python.version: the SHA-256 of Anaconda 2026.07-1 is not known.*2025.12-2",
@@ -88,12 +88,12 @@ def test_a_version_that_is_not_known_needs_its_checksum():
     assert arm.machine == "aarch64"
 
 
-def test_a_checksum_that_is_not_the_known_one_is_refused():
+def test_wrong_checksum_is_rejected():
     with pytest.raises(ValueError, match="python.sha256: Anaconda 2025.12-2 has another SHA-256"):
         sources("anaconda", sha256=SUM)
 
 
-def test_an_address_needs_a_checksum_and_the_name_of_a_script():
+def test_custom_url_needs_a_checksum_and_a_script():
     with pytest.raises(
         ValueError, match="python.sha256: set it to the SHA-256 of the file at python.url"
     ):
@@ -104,7 +104,7 @@ def test_an_address_needs_a_checksum_and_the_name_of_a_script():
     assert (one.machine, one.name) == ("aarch64", "A-aarch64.sh")
 
 
-def test_each_distribution_has_a_folder_of_its_own_and_is_asked_for_what_it_needs():
+def test_each_distribution_has_its_folder_and_requirements():
     found = {name: plan(f"python.distribution={name}")["CondaPrefix"] for name in DISTRIBUTIONS}
     assert {one.path for one in found.values()} == {
         f"/home/jupyter/{name}3" for name in DISTRIBUTIONS
@@ -115,12 +115,12 @@ def test_each_distribution_has_a_folder_of_its_own_and_is_asked_for_what_it_need
     assert not own.glibc
 
 
-def test_the_systems_python_needs_no_installer():
+def test_venv_needs_no_installer():
     assert set(plan("python.distribution=venv")) == {"Package", "User", "Venv", "PipPackages"}
     assert "PipUpdates" in plan("python.distribution=venv", "python.update=yes")
 
 
-def test_updates_are_made_on_request_only():
+def test_updates_are_installed_on_request_only():
     assert "CondaUpdates" not in plan()
     assert plan("python.update=yes")["CondaUpdates"].packages == ("conda", "pip", "setuptools")
 
@@ -128,14 +128,14 @@ def test_updates_are_made_on_request_only():
 # -- terms
 
 
-def test_only_what_has_terms_asks_for_them():
+def test_only_distributions_with_terms_ask_for_acceptance():
     assert {"Terms", "ChannelTerms"} <= set(plan()) & set(plan("python.distribution=miniconda"))
     assert not {"Terms", "ChannelTerms"} & set(plan("python.distribution=miniforge"))
     assert "Check" in plan("python.distribution=miniforge")
 
 
 def agreed(answer, monkeypatch, asks=True):
-    """What a yes to some terms is when somebody types *answer* at a terminal, and how often it was asked for."""
+    """Return the conflicts, the questions and the result if the operator answers *answer*."""
     asked = []
     monkeypatch.setattr(sys.stdin, "isatty", lambda: answer is not None, raising=False)
     monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or answer)
@@ -149,14 +149,14 @@ def agreed(answer, monkeypatch, asks=True):
 @pytest.mark.parametrize(
     ("answer", "holds"), [("yes", True), ("y", True), ("no", False), ("", False)]
 )
-def test_a_person_is_asked_once_for_all_hosts(monkeypatch, answer, holds):
+def test_operator_is_asked_once_for_all_hosts(monkeypatch, answer, holds):
     refusals, asked, held = agreed(answer, monkeypatch)
     assert len(asked) == 1
     assert held is holds
     assert all((why is None) is holds for why in refusals)
 
 
-def test_without_a_terminal_the_refusal_says_what_to_do(monkeypatch):
+def test_refusal_without_a_terminal_says_what_to_do(monkeypatch):
     refusals, asked, held = agreed(None, monkeypatch)
     assert not asked
     assert not held
@@ -164,14 +164,14 @@ def test_without_a_terminal_the_refusal_says_what_to_do(monkeypatch):
     assert "or take Y" in refusals[0]
 
 
-def test_where_it_is_installed_nobody_is_asked():
+def test_installed_distribution_asks_no_question():
     resource = plan("python.distribution=anaconda")["Terms"]
     assert resource.conflict(resource.parse("needless\n")) is None
     assert not resource.parse("needless\n")["warning"]
     assert plan("python.accept_terms=yes")["Terms"].conflict(resource.parse("needed\n")) is None
 
 
-def test_a_dry_run_warns_of_terms_and_asks_nobody(monkeypatch):
+def test_dry_run_warns_about_terms_without_asking(monkeypatch):
     monkeypatch.setattr("builtins.input", lambda _: pytest.fail("asked"))
     resource = plan(dry=True)["Terms"]
     seen = resource.parse("needed\n")
@@ -179,7 +179,7 @@ def test_a_dry_run_warns_of_terms_and_asks_nobody(monkeypatch):
     assert "accept_terms" in seen["warning"]
 
 
-def test_a_condarc_that_brings_terms_is_reported():
+def test_condarc_with_anaconda_channels_is_reported():
     assert no_anaconda_channels("") == ok()
     assert "come from /a, /b;" in no_anaconda_channels("/a\n/b\n").warning
 
@@ -187,7 +187,7 @@ def test_a_condarc_that_brings_terms_is_reported():
 # -- removal
 
 
-def test_removal_asks_and_takes_no_for_an_answer(monkeypatch):
+def test_removal_stops_after_the_answer_no(monkeypatch):
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda question: "no")
     with pytest.raises(Exit, match="Nothing was changed"):
@@ -197,7 +197,7 @@ def test_removal_asks_and_takes_no_for_an_answer(monkeypatch):
         plan("python.distribution=venv", task=remove_anaconda, yes=True)
 
 
-# -- what conda is asked for
+# -- requirements
 
 
 @pytest.mark.parametrize(
@@ -211,12 +211,12 @@ def test_removal_asks_and_takes_no_for_an_answer(monkeypatch):
         ("notebook===7.1", "notebook==7.1"),
     ],
 )
-def test_a_requirement_is_said_as_conda_has_it(pip, conda):
+def test_requirement_in_the_syntax_of_conda(pip, conda):
     assert specification(pip) == conda
 
 
 @pytest.mark.parametrize(("version", "holds"), [("7.5.1", True), ("6.5", False), ("2024.x", False)])
-def test_a_version_that_pip_would_not_understand_is_not_taken_for_right(version, holds):
+def test_invalid_version_fits_no_specifier(version, holds):
     from packaging.requirements import Requirement
 
     assert fits(Requirement("notebook>=7"), version) is holds
@@ -235,18 +235,18 @@ def test_a_version_that_pip_would_not_understand_is_not_taken_for_right(version,
         ("curl: (18) transfer closed; again in 1 s", "curl: (18) transfer closed; again in 1 s"),
     ],
 )
-def test_a_download_shows_how_far_how_fast_and_how_long(line, shown):
+def test_progress_of_a_download(line, shown):
     assert Download("x", (Source("https://x/x.sh", SUM),), Shell("false")).progress(line) == shown
 
 
 @pytest.mark.parametrize(
     ("count", "text"), [(0, "0 B"), (1500, "1 KiB"), (5 << 20, "5.0 MiB"), (3 << 30, "3.00 GiB")]
 )
-def test_sizes_are_for_people(count, text):
+def test_sizes_have_readable_units(count, text):
     assert size(count) == text
 
 
-def test_what_begins_and_what_waits_are_about_the_same_file():
+def test_all_parts_of_a_download_have_the_same_sources():
     found = plan()
     assert isinstance(found["DownloadBegun"], DownloadBegun)
     assert (
@@ -259,7 +259,7 @@ def test_what_begins_and_what_waits_are_about_the_same_file():
     } | {"Upload"}
 
 
-# -- the operator's own download
+# -- download to the operator's machine
 
 
 @pytest.fixture
@@ -284,7 +284,7 @@ def web(tmp_path):
     server.server_close()
 
 
-def test_the_operators_copy_is_checked_kept_and_taken_again(web, tmp_path, monkeypatch):
+def test_local_copy_is_checked_kept_and_reused(web, tmp_path, monkeypatch):
     folder, address = web
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data = b"#!/bin/sh\n" * 1000
@@ -299,10 +299,83 @@ def test_the_operators_copy_is_checked_kept_and_taken_again(web, tmp_path, monke
         fetched(source)
 
 
-def test_the_operators_copy_of_another_file_does_not_stay(web, tmp_path, monkeypatch):
+def test_local_copy_of_another_file_is_deleted(web, tmp_path, monkeypatch):
     folder, address = web
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (folder / "x.sh").write_bytes(b"<html>")
     with pytest.raises(RemoteError, match="gave another file"):
         fetched(Source(f"{address}/x.sh", SUM))
     assert list((tmp_path / "cache/remote-jupyter").iterdir()) == []
+
+
+# -- damaged packages
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A folder with a package, what it requires, and one that has nothing to do with it."""
+    for name, requires in (("app", "lib>=1; python_version > '3'"), ("lib", ""), ("other", "")):
+        module, info = tmp_path / f"{name}.py", tmp_path / f"{name}-1.0.dist-info"
+        module.write_text("x = 1\n")
+        info.mkdir()
+        needs = f"Requires-Dist: {requires}\n" if requires else ""
+        (info / "METADATA").write_text(f"Name: {name}\n{needs}\nRequires-Dist: text\n")
+        (info / "INSTALLER").write_text("pip\n")
+        digest = distributions.sha256(str(tmp_path), module.name)
+        (info / "RECORD").write_text(f"{module.name},{digest},6\n{info.name}/RECORD,,\n")
+    return tmp_path
+
+
+def found(site, capsys, *names, **how):
+    """Return the lines that the check prints."""
+    distributions.main(str(site), names or ("app>=1",), **how)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_intact_packages_have_no_damage(site, capsys):
+    assert found(site, capsys, contents=True) == ["checked"]
+
+
+@pytest.mark.parametrize("name", ["app", "lib"])
+def test_emptied_module_is_found(site, capsys, name):
+    (site / f"{name}.py").write_text("")
+    assert found(site, capsys) == [f"damaged pip {name} 1.0", "checked"]
+
+
+def test_changed_content_is_found_on_request(site, capsys):
+    (site / "lib.py").write_text("x = 2\n")
+    assert found(site, capsys) == ["checked"]
+    assert found(site, capsys, contents=True) == ["damaged pip lib 1.0", "checked"]
+
+
+def test_emptied_record_is_damage(site, capsys):
+    (site / "lib-1.0.dist-info/RECORD").write_text("")
+    assert found(site, capsys) == ["damaged pip lib 1.0", "checked"]
+
+
+def test_missing_requirement_is_found(site, capsys):
+    (site / "lib-1.0.dist-info/METADATA").write_text("Requires-Dist: gone (>=2)\n\n")
+    assert found(site, capsys) == ["missing gone", "checked"]
+
+
+def test_unrelated_and_editable_packages_are_skipped(site, capsys):
+    (site / "other.py").write_text("")
+    (site / "app.py").write_text("")
+    (site / "app-1.0.dist-info/direct_url.json").write_text("{}")
+    assert found(site, capsys) == ["checked"]
+    assert found(site, capsys, "*") == ["damaged pip other 1.0", "checked"]
+
+
+@pytest.mark.parametrize(
+    ("output", "state"),
+    [
+        ("stamped\nknown inode 1\nchecked\n", "complete"),
+        ("checked\n", "interrupted"),
+        ("stamped\nknown begun\nchecked\n", "interrupted"),
+        ("stamped\nknown inode 1\n", "interrupted"),
+        ("stamped\ndamaged pip lib 1.0\nchecked\n", "damaged: lib"),
+        ("stamped\nknown damaged pip lib 1.0\ndamaged pip lib 1.0\nchecked\n", "complete"),
+    ],
+)
+def test_state_of_an_installation(output, state):
+    assert installation(output) == {"installation": state}
