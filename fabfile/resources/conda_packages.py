@@ -221,36 +221,36 @@ class CondaInit(Resource):
     undo = "{0.path}/bin/conda init --reverse"
 
     def probe(self):
-        read = script(
-            """
-            other=$(sed -n "s/^__conda_setup=.*'\\(\\/[^']*\\)\\/bin\\/conda'.*/\\1/p" "$HOME/$1" |
-                head -n 1)
-            if [ -n "$(conda_init block "$HOME/$1")" ]; then
-                echo state known
-            elif [ -n "$other" ] && [ -x "$other/bin/conda" ]; then
-                echo "state $other"
-            else
-                echo state absent
-            fi
-            """,
-            path=self.path,
-            conda_init=CONDA_INIT,
-        )
+        def read(file):
+            code = script(
+                """
+                file=$HOME/$name
+                other=$(sed -n "s/^__conda_setup=.*'\\(\\/[^']*\\)\\/bin\\/conda'.*/\\1/p" "$file" |
+                    head -n 1)
+                if [ -n "$(conda_init block "$file")" ]; then
+                    echo state known
+                elif [ -n "$other" ] && [ -x "$other/bin/conda" ]; then
+                    echo "state $other"
+                else
+                    echo state absent
+                fi
+                """,
+                path=self.path,
+                name=file,
+                conda_init=CONDA_INIT,
+            )
+            return as_user(self.user, code)
+
         return script(
             """
             case $(getent passwd "$user") in
-                *zsh) shell=zsh ;;
-                *) shell=bash ;;
-            esac
-            echo "shell $shell"
-            case $shell in
-                zsh) read_zshrc ;;
-                bash) read_bashrc ;;
+                *zsh) echo shell zsh && read_zshrc ;;
+                *) echo shell bash && read_bashrc ;;
             esac
             """,
             user=self.user,
-            read_zshrc=as_user(self.user, read, ".zshrc"),
-            read_bashrc=as_user(self.user, read, ".bashrc"),
+            read_zshrc=read(".zshrc"),
+            read_bashrc=read(".bashrc"),
         )
 
     def parse(self, output):

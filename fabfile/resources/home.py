@@ -3,7 +3,7 @@
 from ..kit.quote import script
 
 
-def as_user(user, code, *arguments, seconds=20, size=1_000_000):
+def as_user(user, code, seconds=20, size=1_000_000):
     """Return shell code that runs *code* as *user* and prints what it prints.
 
     Below a home, a file may be a FIFO, endless, or a program that never ends. So the code has
@@ -13,7 +13,6 @@ def as_user(user, code, *arguments, seconds=20, size=1_000_000):
     Args:
         user: the user's name.
         code: shell code.
-        arguments: become ``$1``, ``$2``, … of the code.
         seconds: the time limit.
         size: the limit of the output, in bytes.
     """
@@ -22,11 +21,10 @@ def as_user(user, code, *arguments, seconds=20, size=1_000_000):
         if id -u "$user" >/dev/null 2>&1; then
             home=$(getent passwd "$user" | cut -d: -f6)
             timeout -k 1 "$seconds" runuser -u "$user" -- \\
-                env HOME="$home" /bin/sh -c "$code" sh "$@" \\
+                env HOME="$home" /bin/sh -c "$code" \\
                 </dev/null 2>/dev/null 8>&- 9>&- | timeout "$((seconds + 2))" head -c "$size"
         fi
         """,
-        *arguments,
         user=user,
         code=str(code),
         seconds=seconds,
