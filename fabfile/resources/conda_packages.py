@@ -89,7 +89,7 @@ class CondaPackages(Resource):
             use_proxies=PROXIES,
         )
         unit = as_unit(UNIT, install, self.user)
-        return stamped(self.path, self.user, unit, self.packages)
+        return stamped(self.path, self.user, unit, missing)
 
 
 def specification(package):
