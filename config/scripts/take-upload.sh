@@ -1,15 +1,15 @@
-# Move an uploaded file into the cache, and check its SHA-256.
+# Take an uploaded file into the cache, and check its SHA-256.
 #
-# Values: user (who uploaded it), place (its path below the user's home), cache (a directory).
-# Function: choose sets sum and file.
+# Value: cache (a directory). Functions: choose sets sum and file, read_upload prints the uploaded
+# file and remove_upload removes it, both as the user who uploaded it.
 fail() { rm -f "$file.part"; echo "$*" >&2; exit 1; }
 choose
-from=$(getent passwd "$user" | cut -d: -f6)/$place
 mkdir -p "$cache"
 rm -f "$file.part"
-cat "$from" >"$file.part" || fail 'the disk is full; make room there'
-rm -f "$from"
-rmdir "${from%/*}" 2>/dev/null || :
+# Nobody else can read it before its checksum is known to be right.
+(umask 077; : >"$file.part")
+read_upload >"$file.part" || fail "the uploaded file cannot be read, or the disk is full"
+remove_upload
 printf '%s  %s\n' "$sum" "$file.part" | sha256sum --check --quiet - ||
     fail 'the file that arrived is not the one that was sent; run this again'
 chmod 0644 "$file.part"

@@ -14,7 +14,12 @@ fi
 chown "$owner" "$new"
 chmod "$mode" "$new"
 check_new
-if [ -e "$path" ]; then ln -f "$path" "$old"; else rm -f "$old"; fi
+if [ -e "$path" ]; then
+    # A user cannot link to a file of someone else's, but may move it.
+    ln -f "$path" "$old" 2>/dev/null || mv -fT "$path" "$old"
+else
+    rm -f "$old"
+fi
 mv -fT "$new" "$path"
 if ! check_in_place; then
     if [ -e "$old" ]; then mv -fT "$old" "$path"; else rm -f "$path"; fi

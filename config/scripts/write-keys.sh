@@ -5,6 +5,10 @@
 new=$(mktemp "$template")
 trap 'rm -f "$new"' EXIT
 if [ -e "$path" ]; then
+    if [ -L "$path" ] || [ ! -f "$path" ] || [ "$(stat -c %s "$path")" -gt 1000000 ]; then
+        echo "$path is not a regular file of at most 1 MB" >&2
+        exit 1
+    fi
     if [ $# = 0 ]; then cat "$path" >"$new"
     # grep exits with 1 if no line is left, and with 2 if the disk is full.
     else grep -vxF "$@" "$path" >"$new" || [ $? = 1 ]; fi

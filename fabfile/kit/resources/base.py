@@ -6,33 +6,13 @@ import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..quote import Shell, script, sh, words
+from ..quote import Shell
 
 if TYPE_CHECKING:
     from ..rollback import Rollback
 
 CANNOT_KNOW = 69  # a probe's status if the program that it asks is not installed yet
 STATE = "/run/remote-jupyter"
-
-
-def as_owner(user: str, path: str, code: str) -> Shell:
-    """Return shell code that runs *code*, which writes *path*, as *user*.
-
-    Root does not write below a user's home, because it would follow a link that the user puts
-    there meanwhile. The code travels by standard input, so that a secret in it is in no argument
-    list.
-    """
-    if user == "root":
-        return Shell(code)
-    return script(
-        """
-        [ ! -e "$path" ] || chown -h "$owner:" "$path"
-        print_code | runuser -u "$owner" -- /bin/sh -e
-        """,
-        path=path,
-        owner=user,
-        print_code=sh("printf %s {}", words([code])),
-    )
 
 
 def stat_fields(head: str) -> dict[str, str]:

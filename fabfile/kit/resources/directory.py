@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from ..patchwork import files, recorded
-from ..quote import script, sh, words
-from .base import Resource, as_owner, stat_fields
+from ..quote import Shell, program, script, sh, words
+from .base import Resource, stat_fields
+from .home import as_owner
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,25 @@ class Directory(Resource):
     undo = "rmdir {0.path}, once it is empty"
 
     def probe(self):
+        # Root may look at what is there, but not touch it.
+        no_user = self._look(Shell(":"))
+        return as_owner(self.owner, self._look(self._replaceable()), no_user=no_user)
+
+    def _look(self, find_replaceable):
         return script(
             """
             if [ -L "$path" ]; then echo 'a symbolic link'
             elif [ -d "$path" ]; then
                 stat -c '%U %G %a' "$path"
-                [ -z "$(ls -A "$path")" ] || echo not empty
+                [ -r "$path" ] &&
+                    [ -z "$(find "$path" -mindepth 1 -maxdepth 1 -print -quit)" ] ||
+                    echo 'not empty'
+                find_replaceable
             elif [ -e "$path" ]; then stat -c 'a %F' "$path"
             else echo absent; fi
             """,
             path=self.path,
+            find_replaceable=find_replaceable,
         )
 
     def parse(self, output):
@@ -45,8 +55,9 @@ class Directory(Resource):
             return {"owner": None, "group": None, "mode": None}
         if output.startswith("a "):
             return {"foreign": output.strip()}
-        head, _, rest = output.partition("\n")
-        return {**stat_fields(head), "inside": rest.strip()}
+        head, *rest = output.splitlines()
+        inside = "not empty" if "not empty" in rest else ""
+        return {**stat_fields(head), "inside": inside, "replaceable": "replaceable" in rest}
 
     def desired(self):
         desired = {"owner": self.owner, "group": self.group, "mode": self.mode}
@@ -63,21 +74,46 @@ class Directory(Resource):
                 f"{actual['foreign']} is in the place of the directory; "
                 "move it away and run this again"
             )
+        if actual.get("replaceable") and actual["owner"] != self.owner:
+            # Root would follow a link that the user puts there meanwhile.
+            return (
+                f"the directory is {actual['owner']}'s, in a place of {self.owner}'s; "
+                f"run: chown {self.owner}: {self.path}"
+            )
         return None
 
     def apply(self, actual):
         make = recorded(files.directory, words([self.path]), mode=self.mode or None)
-        # Only root can create a directory in a directory of root's, and only there is it safe.
-        code = script(
-            """
-            until [ -d "$parent" ]; do parent=${parent%/*}; parent=${parent:-/}; done
-            if [ ! -e "$path" ] && [ "$(stat -c %u "$parent")" = 0 ]; then mkdir -p "$path"; fi
-            [ ! -e "$path" ] || chown -h "$owner" "$path"
-            create
-            """,
+        own = sh("\n[ -z {} ] || chgrp {} {}", self.group, self.group, self.path)
+        code = program(
+            "make-directory",
             path=self.path,
             parent=self.path.rpartition("/")[0] or "/",
             owner=f"{self.owner}:{self.group}",
-            create=as_owner(self.owner, self.path, make),
+            mode=self.mode,
+            replaceable=as_owner(self.owner, self._replaceable()),
+            create=as_owner(self.owner, make + own),
         )
         return sh("(\n{})", code)  # other resources use this code as a part of theirs
+
+    def _replaceable(self):
+        """Return shell code that says whether the owner could replace a parent of the path."""
+        if self.owner == "root":
+            return Shell(":")
+        return script(
+            """
+            folder=$parent
+            until [ -d "$folder" ]; do folder=${folder%/*}; folder=${folder:-/}; done
+            folder=$(cd -P "$folder" 2>/dev/null && pwd -P) || folder=/
+            while :; do
+                if [ -w "$folder" ] || [ "$(stat -c %u "$folder")" = "$(id -u)" ]; then
+                    echo replaceable
+                    break
+                fi
+                [ "$folder" != / ] || break
+                folder=${folder%/*}
+                folder=${folder:-/}
+            done
+            """,
+            parent=self.path.rpartition("/")[0] or "/",
+        )

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..quote import Shell, program, script
-from .base import Resource, as_owner, stat_fields, unified
+from .base import Resource, stat_fields, unified
+from .home import as_owner
 
 MARK = "Made by remote-jupyter"  # in the first lines of every file that is wholly ours
 
@@ -39,15 +40,18 @@ class File(Resource):
     undo = "rm {0.path}"
 
     def probe(self):
-        return script(
+        code = script(
             """
             if [ -L "$path" ]; then echo 'a symbolic link'
+            elif [ -f "$path" ] && [ ! -r "$path" ]; then echo "a file that $owner cannot read"
             elif [ -f "$path" ]; then stat -c '%U %G %a' "$path" && head -c 1000000 "$path"
             elif [ -e "$path" ]; then stat -c 'a %F' "$path"
             else echo absent; fi
             """,
             path=self.path,
+            owner=self.owner,
         )
+        return as_owner(self.owner, code, no_user="echo absent")
 
     def parse(self, output):
         head, _, content = output.partition("\n")
@@ -86,7 +90,7 @@ class File(Resource):
             check_new=Shell(self.check.replace("{}", '"$new"') if before else ":"),
             check_in_place=Shell(":" if before else self.check),
         )
-        return as_owner(self.owner, self.path, code)
+        return as_owner(self.owner, code)
 
     def diff(self, actual):
         if self.secret:
@@ -116,18 +120,24 @@ class FileAbsent(Resource):
         foreign: what happens to a file without `MARK`. ``refuse`` makes it a conflict, ``keep``
             leaves it where it is.
         links: symbolic links that are removed too if they lead to *path*.
+        owner: the user below whose home it is; root elsewhere.
     """
 
     path: str
     foreign: Literal["refuse", "keep"] = "refuse"
     links: tuple[str, ...] = ()
+    owner: str = "root"
 
     undo = "run the task that wrote {0.path}"
 
     def probe(self):
-        return script(
+        code = script(
             """
-            if [ -f "$path" ] && [ ! -L "$path" ] && grep -qF "$mark" "$path"; then echo ours
+            ours() {
+                [ -f "$path" ] && [ ! -L "$path" ] &&
+                    head -c 1000000 "$path" | grep -qF "$mark"
+            }
+            if ours; then echo ours
             elif [ -e "$path" ] || [ -L "$path" ]; then echo foreign
             else echo absent; fi
             for link in "$@"; do [ "$(readlink -m "$link")" != "$path" ] || echo link; done
@@ -136,6 +146,7 @@ class FileAbsent(Resource):
             path=self.path,
             mark=MARK,
         )
+        return as_owner(self.owner, code, no_user="echo absent")
 
     def parse(self, output):
         file, *links = output.split()
@@ -152,7 +163,7 @@ class FileAbsent(Resource):
         return None
 
     def apply(self, actual):
-        return script(
+        code = script(
             """
             for link in "$@"; do
                 [ "$(readlink -m "$link")" != "$path" ] || rm -f "$link"
@@ -162,6 +173,7 @@ class FileAbsent(Resource):
             *self.links,
             path=self.path,
         )
+        return as_owner(self.owner, code)
 
 
 @dataclass(frozen=True)
@@ -183,7 +195,7 @@ class MovedAside(Resource):
     undo = "mv {0.to} {0.path}"
 
     def probe(self):
-        return script(
+        code = script(
             """
             for path in "$@"; do
                 if [ -e "$path" ] || [ -L "$path" ]; then echo there; else echo absent; fi
@@ -192,6 +204,7 @@ class MovedAside(Resource):
             self.path,
             self.to,
         )
+        return as_owner(self.owner, code, no_user="echo absent; echo absent")
 
     def parse(self, output):
         state, other = output.split()
@@ -207,4 +220,4 @@ class MovedAside(Resource):
 
     def apply(self, actual):
         code = script('mv -T "$path" "$to"', path=self.path, to=self.to)
-        return as_owner(self.owner, self.path, code)
+        return as_owner(self.owner, code)

@@ -15,6 +15,7 @@ from paramiko import SSHException
 from ..errors import ConnectionLost, RemoteError
 from ..quote import Shell, program, script, sh, words
 from .download import CACHE, Download, Source, chosen, size
+from .home import as_owner
 
 _lock = threading.Lock()  # several hosts share one download
 
@@ -49,12 +50,33 @@ class Upload(Download):
         with _lock:
             local = fetched(source)
         place = sent(self.connection, local, f"{source.path.rpartition('/')[2]}.part")
+        total = local.stat().st_size
+        user = self.connection.user
+        read = script(
+            """
+            cd "$(getent passwd "$user" | cut -d: -f6)"
+            [ -f "$place" ] && [ ! -L "$place" ]
+            head -c "$total" "$place"
+            """,
+            user=user,
+            place=place,
+            total=total,
+        )
+        remove = script(
+            """
+            cd "$(getent passwd "$user" | cut -d: -f6)"
+            rm -f "$place"
+            rmdir "${place%/*}" 2>/dev/null || :
+            """,
+            user=user,
+            place=place,
+        )
         return program(
             "take-upload",
             choose=chosen([source]),
-            user=self.connection.user,
-            place=place,
             cache=CACHE,
+            read_upload=as_owner(user, read, seconds=1800, size=total + 1),
+            remove_upload=as_owner(user, remove),
         )
 
 

@@ -4,10 +4,11 @@ import re
 import time
 from dataclasses import dataclass, field
 
-from ..quote import program, script, sh
+from ..quote import Shell, program, script, sh
 from ..rollback import Rollback
 from ..secret import Secret, generated
-from .base import Resource, as_owner
+from .base import Resource
+from .home import as_owner
 
 MADE = "made by remote-jupyter"  # in the comment field of the accounts that we make
 SYSTEM = "this account belongs to the system (uid {}); choose another name"
@@ -229,18 +230,32 @@ class AuthorizedKeys(Resource):
         return f"{self.home}/.ssh/authorized_keys"
 
     def probe(self):
-        return script(
+        own = script(
             """
             if [ -L "$path" ]; then echo 'a symbolic link'
-            elif [ -f "$path" ]; then stat -c '%U %a' "$path"; cat "$path"
+            elif [ -f "$path" ] && [ ! -r "$path" ]; then echo "a file that $user cannot read"
+            elif [ -f "$path" ]; then stat -c '%U %a' "$path"; head -c 1000000 "$path"
             elif [ -e "$path" ]; then stat -c 'a %F' "$path"
             else echo absent; fi
-            printf '\\000'
-            from=$(getent passwd "$other" | cut -d: -f6)/.ssh/authorized_keys
-            [ ! -f "$from" ] || cat "$from"
             """,
             path=self.path,
-            other=self.copied_from,
+            user=self.user,
+        )
+        other = script(
+            """
+            path=$(getent passwd "$user" | cut -d: -f6)/.ssh/authorized_keys
+            [ ! -f "$path" ] || head -c 1000000 "$path"
+            """,
+            user=self.copied_from,
+        )
+        return script(
+            """
+            own
+            printf '\\000'
+            other
+            """,
+            own=as_owner(self.user, own, no_user="echo absent"),
+            other=as_owner(self.copied_from, other, no_user=":") if self.copied_from else Shell(""),
         )
 
     def parse(self, output):
@@ -303,7 +318,7 @@ class AuthorizedKeys(Resource):
             template=f"{self.home}/.ssh/.authorized_keys.XXXXXX",
             missing=missing + "\n" if missing else "",
         )
-        return as_owner(self.user, self.path, code)
+        return as_owner(self.user, code)
 
     def diff(self, actual):
         lines = [f"-{line}" for line in actual["surplus keys"].splitlines()]
@@ -314,7 +329,7 @@ class AuthorizedKeys(Resource):
         if not actual["surplus keys"]:
             return None
         code = sh("printf '\\n%s\\n' {} >>{}", actual["surplus keys"], self.path)
-        back = as_owner(self.user, self.path, code)
+        back = as_owner(self.user, code)
         return Rollback("keys", back=back, seconds=self.rollback_timeout)
 
 
