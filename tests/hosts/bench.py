@@ -1,4 +1,4 @@
-"""`inv bench`: how long a run takes, beside the least that any tool could take.
+"""`inv bench`: how long a run takes, compared with the least that any tool could take.
 
 "probe" is one shell script that reads the whole state over one ``ssh``: the lower bound of a run
 that changes nothing. "script" is the same job as one shell script over one ``ssh``: the lower bound
@@ -54,7 +54,7 @@ def main(rounds=7, many=(1, 4, 8), suite="bookworm"):
 
 
 class Bench:
-    """The hosts of one run of the benchmark, and an operator's home of its own."""
+    """The hosts of one benchmark, and a fresh home of an operator."""
 
     def __init__(self, folder):
         self.home = folder
@@ -66,21 +66,21 @@ class Bench:
         self.layers = []
 
     def up(self, suite, lower=None):
-        """Boot a host that goes away with the benchmark."""
+        """Boot a host for the length of the benchmark."""
         self.hosts.append(
             lab.up(f"bench-{os.getpid()}-{len(self.hosts)}", suite, lower=lower, owner=lab.me())
         )
         return self.hosts[-1]
 
     def close(self):
-        """Take down what was booted, and drop what was kept."""
+        """Remove the booted hosts and the kept layers."""
         for host in self.hosts:
             host.down()
         for layer in self.layers:
             lab.drop(layer)
 
     def fresh(self, suite):
-        """A host with nothing but sshd: the script, then full-setup, each on a fresh one."""
+        """Time the script and full-setup, each on a fresh host with sshd only."""
         script = (Path(__file__).parent / "fresh.sh").read_text()
         seconds = {}
         for name in ("script", "full-setup"):
@@ -106,7 +106,7 @@ class Bench:
         return self.layers[0]
 
     def no_op(self, rounds, suite):
-        """A converged host: ssh alone, the probe, and full-setup, in turns."""
+        """Time ssh alone, the probe and full-setup in turns on a converged host."""
         host = self.up(suite, self.converged(suite))
         probe = whole_probe(host)
         env = self.env | {"FABRIC_REMOTE_JUPYTER_TLS_DOMAINS": host.address}
@@ -127,7 +127,7 @@ class Bench:
             table(f"no change, one host, {title}", ["", "s", "x probe"], rows)
 
     def side_by_side(self, rounds, many, suite):
-        """Several converged hosts at once: parallel probes, and one full-setup for all."""
+        """Time parallel probes and one full-setup on several converged hosts."""
         hosts = [self.up(suite, self.converged(suite)) for _ in range(max(many))]
         clock(self.fab(*hosts), self.env)
         probe = whole_probe(hosts[0])
@@ -180,7 +180,7 @@ class Bench:
 
     @contextlib.contextmanager
     def openssh(self, host, port, to):
-        """A tunnel to the host's own port *to* by OpenSSH; gives the local port."""
+        """Open a tunnel to port *to* of the host by OpenSSH; yield the local port."""
         words, [local] = self.ssh(host, "", port)[:-1], free_ports(1)
         words[1:1] = ["-N", "-L", f"127.0.0.1:{local}:127.0.0.1:{to}"]
         with ended(subprocess.Popen(words)):
@@ -249,7 +249,7 @@ class Bench:
 
 
 def whole_probe(host):
-    """Return one script of all the questions that full-setup asks of *host*."""
+    """Return one script of all probes of full-setup on *host*."""
     parts = full_setup.body(Connection(host.address, user="root"), distribution="venv")
     body = [part for part in parts if not isinstance(part, Section)]
     return "\n".join(f"({item.resource.probe()}\n)" for item in Plan(None, body, None).items)
@@ -257,7 +257,7 @@ def whole_probe(host):
 
 @contextlib.contextmanager
 def ended(process):
-    """End *process* in the end."""
+    """Kill *process* after the block."""
     try:
         yield
     finally:
@@ -292,7 +292,7 @@ def exchange(port, number):
 
 
 def clock(words, env, input=None):
-    """Return the seconds that a command takes; raises where it fails."""
+    """Return the seconds that a command takes; raise if it fails."""
     started = time.monotonic()
     done = subprocess.run(words, env=env, input=input, text=True, capture_output=True, cwd=ROOT)
     if done.returncode:

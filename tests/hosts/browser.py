@@ -75,23 +75,23 @@ class Person:
         return WebDriverWait(self.driver, 30, 0.1, CHANGING).until(lambda driver: condition())
 
     def see(self, css):
-        """Return what is to be seen."""
+        """Return the visible element, once there is one."""
         element = lambda: self.driver.find_element(By.CSS_SELECTOR, css)  # noqa: E731
         return self.wait(lambda: element().is_displayed() and element())
 
     def read(self, css, text):
-        """Wait until something, on the screen or read out, holds a text."""
+        """Wait until an element contains a text."""
         elements = lambda: self.driver.find_elements(By.CSS_SELECTOR, css)  # noqa: E731
         return self.wait(
             lambda: any(text in one.get_attribute("textContent") for one in elements())
         )
 
     def click(self, css):
-        """Click something."""
+        """Click an element."""
         self.wait(lambda: self.see(css).click() or True)
 
     def type(self, *keys, holding=()):
-        """Type where the cursor is, perhaps with Shift or Control held down."""
+        """Type at the cursor, with keys such as Shift held down."""
         hands = ActionChains(self.driver)
         for key in holding:
             hands.key_down(key)
@@ -101,7 +101,7 @@ class Person:
         hands.perform()
 
     def drag(self, css, to):
-        """Drag something to the right edge of something else."""
+        """Drag an element to the right edge of another."""
         panel = self.see(to)
         edge = panel.size["width"] // 2 - 20
 

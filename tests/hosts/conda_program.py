@@ -32,12 +32,12 @@ unset __conda_setup
 
 
 def installed():
-    """Every package and its version."""
+    """Return every package and its version."""
     return dict(path.name.rsplit("-", 2)[:2] for path in META.glob("*-*-*.json"))
 
 
 def channel():
-    """What the channel has now."""
+    """Return what the channel offers now."""
     return json.loads((PREFIX / "share/channel.json").read_text())
 
 
@@ -51,14 +51,14 @@ def put(name, version):
 
 
 def accepted(url):
-    """Where the acceptance of a channel's terms is kept for this user."""
+    """Return the file that stores this user's acceptance of a channel's terms."""
     return (
         Path.home() / ".conda/tos" / hashlib.sha256(url.encode()).hexdigest() / "1752552000.0.json"
     )
 
 
 def terms(as_json):
-    """End where the terms of a channel are not accepted, if this conda knows of terms."""
+    """Exit if this conda has terms and those of a channel are not accepted."""
     missing = [url for url in CHANNELS if not accepted(url).exists()]
     if "conda-anaconda-tos" in installed() and missing:
         text = "\n    - ".join(
@@ -72,7 +72,7 @@ def terms(as_json):
 
 
 def change(names, as_json, dry):
-    """Install these versions of packages, and say what that was."""
+    """Install these versions of packages and print them."""
     moves = {name: version for name, version in names.items() if installed().get(name) != version}
     if as_json:
         old = [

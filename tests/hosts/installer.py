@@ -120,11 +120,11 @@ class Mirror:
         self.start()
 
     def well(self):
-        """Behave from now on."""
+        """Stop misbehaving."""
         self.instead, self.status, self.breaks, self.rate, self.resumes = {}, 200, [], 0, True
 
     def start(self):
-        """Listen, at the same place as before."""
+        """Listen at the same address as before."""
         handler = type("Handler", (Handler,), {"mirror": self})
         self.server = http.server.ThreadingHTTPServer(("0.0.0.0", self.port), handler)
         self.server.daemon_threads = True
@@ -137,13 +137,13 @@ class Mirror:
         self.server.server_close()
 
     def add(self, name, data):
-        """Serve a file; its address and SHA-256 as settings in the environment."""
+        """Serve a file; return its URL and SHA-256 as environment variables."""
         self.files[name] = data
         return self.settings(f"http://{self.address}:{self.port}/{name}", data)
 
     @staticmethod
     def settings(url, data):
-        """The settings of an installer, in the environment."""
+        """Return the settings of an installer as environment variables."""
         settings = {
             "URL": url,
             "SHA256": hashlib.sha256(data).hexdigest(),
@@ -153,24 +153,24 @@ class Mirror:
         return {f"FABRIC_REMOTE_JUPYTER_PYTHON_{key}": value for key, value in settings.items()}
 
     def fetched(self, method="GET"):
-        """Which parts of a file were asked for, in order; 0 is the whole."""
+        """Return the requested offsets of a file, in order; 0 is the whole file."""
         return [start for asked, start in self.asked if asked == method]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """One answer of the mirror."""
+    """A request to the mirror."""
 
     mirror = None
 
     def log_message(self, *_):
-        """Say nothing on the terminal."""
+        """Print nothing."""
 
     def do_HEAD(self):  # noqa: N802
-        """Tell a file's size."""
+        """Answer with the size of a file."""
         self.do_GET()
 
     def do_GET(self):  # noqa: N802
-        """Send a file, or the rest of it."""
+        """Send a file or the rest of it."""
         mirror, name = self.mirror, self.path.rpartition("/")[2]
         start = int(re.sub(r"\D", "", self.headers.get("Range", "")) or 0) if mirror.resumes else 0
         mirror.asked.append((self.command, start))
@@ -198,5 +198,5 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def mirror_of(lab):
-    """A mirror that the lab's hosts can reach."""
+    """Run a mirror that hosts of the lab can reach."""
     return Mirror(str(network.gateway(network.subnet(lab.NETWORK))))

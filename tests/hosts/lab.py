@@ -39,7 +39,7 @@ HOSTS = "127.0.0.1\tlocalhost\n127.0.1.1\t{name}\n\n::1\tlocalhost ip6-localhost
 
 
 class LabError(Exit):
-    """Something that the lab cannot do, with the reason."""
+    """An error of the lab, with its reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Host:
 
     @property
     def home(self):
-        """Where the host's files are kept on this machine."""
+        """The folder of the host's files on this machine."""
         return self.folder / "hosts" / self.name
 
     @property
@@ -76,7 +76,7 @@ class Host:
 
     @property
     def string(self):
-        """The host as `fab -H` and `ssh` take it."""
+        """The host for `fab -H` and `ssh`."""
         return f"root@{self.address}"
 
     @property
@@ -132,18 +132,18 @@ class Host:
         _wait_until_up(self, timeout)
 
     def stop(self, timeout=90):
-        """Shut the host down in an orderly way; its files stay."""
+        """Shut the host down cleanly; its files stay."""
         self.nsenter("systemctl poweroff", check=False)
         _wait(lambda: not self._pids(), timeout, self)
         _kill(self)
 
     def start(self, timeout=60):
-        """Boot the host from the files that it has."""
+        """Boot the host from its files."""
         _boot(self)
         _wait_until_up(self, timeout)
 
     def keep(self, layer):
-        """Stop the host for good and keep what it wrote as a layer for `up(..., lower=layer)`."""
+        """Stop the host for good and keep its files as a layer for `up(..., lower=layer)`."""
         if self.disk:
             raise LabError("a host on a limited disk cannot be kept")
         kept = self.folder / "layers" / layer
@@ -162,7 +162,7 @@ class Host:
         self.down()
 
     def cut(self):
-        """Pull the network cable: packets are lost without a word."""
+        """Pull the network cable: packets are lost silently."""
         network.switch(self.address, "down")
 
     def plug(self):
@@ -183,7 +183,7 @@ class Host:
         return [path / f"remote-jupyter-lab-{self.name}" for path in CGROUPS]
 
     def _pids(self):
-        """Every process of the host, found by its cgroup."""
+        """Return every process of the host's cgroup."""
         folders = [folder for group in self._cgroups for folder, _, _ in os.walk(group)]
         return sorted(
             {int(pid) for folder in folders for pid in _read(Path(folder, "cgroup.procs")).split()}
@@ -232,12 +232,12 @@ def up(name, suite="bookworm", lower=None, owner=None, disk=None):
 
 
 def hosts():
-    """The hosts of this lab folder, in the order of their names."""
+    """Return the hosts of this lab folder, sorted by name."""
     return [host for host in _states() if host.folder == base.folder()]
 
 
 def find(name):
-    """The host of that name."""
+    """Return the host of that name."""
     for host in hosts():
         if host.name == name:
             return host
@@ -262,7 +262,7 @@ def down_all(owner=None):
 
 
 def has_layer(name):
-    """Whether there is a layer of that name."""
+    """Return whether a layer of that name exists."""
     return name in dict(_layers())
 
 
@@ -272,7 +272,7 @@ def drop(layer):
 
 
 def sweep():
-    """Remove the hosts and layers whose owner is gone."""
+    """Remove hosts and layers whose owner has ended."""
     for host in _states():
         if host.owner and not _alive(host.owner):
             host.down()
@@ -285,14 +285,14 @@ def sweep():
 
 
 def build(suite):
-    """The base tree of a release, made now if need be."""
+    """Return the base tree of a release, built now if missing."""
     in_use = {tree for host in _states() for tree in host.lowers}
     in_use |= {tree for _, facts in _layers() for tree in facts["lowers"]}
     return base.tree(suite, in_use)
 
 
 def me():
-    """This process as an owner of hosts."""
+    """Return this process as an owner of hosts."""
     return _owner(os.getpid())
 
 
@@ -302,7 +302,7 @@ def session():
 
 
 def _layers():
-    """The layers of this lab folder and what is known of each."""
+    """Return the layers of this lab folder and their facts."""
     found = [
         (file.parent.name, _read(file)) for file in (base.folder() / "layers").glob("*/layer.json")
     ]
@@ -310,7 +310,7 @@ def _layers():
 
 
 def _lowers(suite, layer):
-    """The read-only trees that a host begins with, the topmost first."""
+    """Return the read-only trees below a host, the topmost first."""
     if layer is None:
         return (str(build(suite)),)
     facts = dict(_layers()).get(layer)
@@ -346,7 +346,7 @@ def _save(host):
 
 
 def _owner(pid):
-    """A process and when it started: a process id alone may be another process tomorrow."""
+    """Return a process id with its start time, as ids are used again."""
     stat = _read(Path("/proc", str(pid), "stat")).rpartition(")")[2].split()
     return f"{pid}:{stat[19]}" if stat and stat[0] not in "ZX" else None
 
@@ -356,7 +356,7 @@ def _alive(owner):
 
 
 def _watch(owner):
-    """Start, once for each owner, the process that removes what the owner leaves behind."""
+    """Start, once an owner, the process that removes what the owner leaves behind."""
     mark = RUN / f"{owner.replace(':', '-')}.watched"
     with base.locked(RUN / "lock"):
         if mark.exists():
@@ -410,7 +410,7 @@ def _unmount(host):
 
 
 def _personalise(host):
-    """Give the host what no two servers have in common."""
+    """Write what is unique to each server."""
     etc = host.root / "etc"
     (etc / "machine-id").write_text(f"{uuid.uuid4().hex}\n")
     (etc / "hostname").write_text(f"{host.name}\n")
@@ -467,7 +467,7 @@ def _boot(host):
 
 
 def _wait_until_up(host, timeout):
-    """Wait for systemd's own word; sshd is not asked, Debian 13's would hold it against us."""
+    """Wait for systemd's answer; sshd of Debian 13 would penalize failed attempts."""
     words = ["systemctl", "is-system-running", "--wait"]
 
     def is_up():
@@ -480,7 +480,7 @@ def _wait_until_up(host, timeout):
 
 
 def _wait(condition, timeout, host):
-    """Wait for a condition about a host, and show the end of its console if it never comes true."""
+    """Wait for a condition; on a timeout raise an error with the end of the console."""
     deadline = time.monotonic() + timeout
     while True:
         alive = bool(host._pids())
@@ -495,7 +495,7 @@ def _wait(condition, timeout, host):
 
 
 def _kill(host):
-    """End the processes in the host's own cgroup, and nothing else."""
+    """Kill the processes in the cgroup of the host, and nothing else."""
     deadline = time.monotonic() + 20
     while groups := [group for group in host._cgroups if group.exists()]:
         if time.monotonic() > deadline:
@@ -521,7 +521,7 @@ def _down(host):
 
 
 def _leave_network():
-    """Take the network down when no host is left."""
+    """Remove the network if no host is left."""
     if not any(RUN.glob("*.json")):
         network.remove(NETWORK)
 

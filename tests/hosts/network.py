@@ -45,7 +45,7 @@ def ensure(state):
 
 
 def remove(state):
-    """Take bridge and masquerade away and put the machine's settings back."""
+    """Remove the bridge and the masquerading, and restore the machine's settings."""
     if not state.exists():
         return
     run("ip", "link", "delete", BRIDGE, check=False)
@@ -56,12 +56,12 @@ def remove(state):
 
 
 def subnet(state):
-    """The range of the lab's addresses."""
+    """Return the range of the lab's addresses."""
     return ipaddress.ip_network(json.loads(state.read_text())["range"])
 
 
 def gateway(network):
-    """The operator's own address on the bridge."""
+    """Return the operator's address on the bridge."""
     return network[1]
 
 
@@ -73,7 +73,7 @@ def free_address(network, taken):
 
 
 def plug(namespace, address, network):
-    """Make a host's network namespace with an interface that has its address."""
+    """Create the network namespace of a host, with an interface that has its address."""
     # The MAC follows from the address: when an address comes back, no ARP entry of it is stale.
     number = f"{int(ipaddress.ip_address(address)):08x}"
     mac = "02:00:" + ":".join(number[i : i + 2] for i in range(0, 8, 2))
@@ -100,12 +100,12 @@ def switch(address, state):
 
 
 def veth(address):
-    """The name of a host's interface on the operator's side."""
+    """Return the name of a host's interface on the operator's side."""
     return f"rj{int(ipaddress.ip_address(address)):08x}"
 
 
 def run(*argv, check=True, input=None):
-    """Run a program and show what it said if it fails."""
+    """Run a program; raise an error with its output if it fails."""
     done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, input=input)
     if check and done.returncode:
         raise RuntimeError(f"{' '.join(map(str, argv))}: {done.stderr or done.stdout}")
@@ -121,7 +121,7 @@ def _routes():
 
 
 def _free_range():
-    """The first range that this machine has no route into."""
+    """Return the first range without a route on this machine."""
     used = [ipaddress.ip_network(route["dst"]) for route in _routes() if route["dst"] != "default"]
     for candidate in map(ipaddress.ip_network, RANGES):
         if not any(candidate.overlaps(network) for network in used):
@@ -130,7 +130,7 @@ def _free_range():
 
 
 def _mtu():
-    """The way out may carry less than a veth does."""
+    """Return the smallest MTU of the default routes."""
     ways = [
         Path("/sys/class/net", route["dev"], "mtu")
         for route in _routes()

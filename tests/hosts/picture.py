@@ -63,7 +63,7 @@ def screen(words, env):
 
 
 def read(master):
-    """Return what was printed meanwhile; an empty text at the end."""
+    """Return the new output; an empty string at the end."""
     try:
         return os.read(master, 65536).decode(errors="replace")
     except OSError:

@@ -18,7 +18,7 @@ PASSWORD = "it's \"42\" $HOME `id` 'für' dich"
 
 
 class Answer(NamedTuple):
-    """What a web server answered."""
+    """An answer of a web server."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -26,14 +26,14 @@ class Answer(NamedTuple):
 
 
 class Line(http.client.HTTPSConnection):
-    """A connection to an address, whatever the DNS says of the name."""
+    """A connection to an address that ignores the DNS."""
 
     def __init__(self, name, address, port, context):
         super().__init__(name, port, context=context, timeout=30)
         self.address = address
 
     def connect(self):
-        """Connect there, and check the certificate for the name."""
+        """Connect and check the certificate for the name."""
         plain = socket.create_connection((self.address, self.port), self.timeout)
         self.sock = self._context.wrap_socket(plain, server_hostname=self.host)
 
@@ -51,16 +51,16 @@ class Visitor:
 
     @property
     def netloc(self):
-        """The name, with the port where that must be said."""
+        """The name, with its port if it is not the default."""
         return self.name if self.port == 443 else f"{self.name}:{self.port}"
 
     @property
     def cookie(self):
-        """The cookies as a header."""
+        """The cookies as a header line."""
         return "; ".join(f"{name}={value}" for name, value in self.cookies.items())
 
     def ask(self, method, path, body=None, **headers):
-        """Ask for a path below Jupyter's own."""
+        """Request a path below Jupyter's base URL."""
         headers = {"Cookie": self.cookie, "X-XSRFToken": self.cookies.get("_xsrf", "")} | headers
         if self.tls:
             line = Line(self.name, self.address, self.port, self.tls)
@@ -77,7 +77,7 @@ class Visitor:
             return Answer(answer.status, answer.headers, answer.read().decode())
 
     def log_in(self, password):
-        """Fill in the form; the status is 302 where the password is right."""
+        """Log in by the form and return the status: 302 if the password is right."""
         self.cookies.clear()
         page = self.ask("GET", "/login")
         if page.status != 200:
@@ -88,7 +88,7 @@ class Visitor:
         ).status
 
     def websocket(self, path, origin=None, host=None):
-        """Open a websocket; WebSocketBadStatusException tells who is refused."""
+        """Open a websocket; raises WebSocketBadStatusException if rejected."""
         if not self.tls:
             options = {"origin": origin or f"http://{self.address}", "host": host or self.address}
             return websocket.create_connection(
@@ -103,7 +103,7 @@ class Visitor:
 
     @contextlib.contextmanager
     def started(self, kind, key):
-        """Have a kernel or a terminal started, and ended again."""
+        """Start a kernel or a terminal, and end it after the block."""
         name = json.loads(self.ask("POST", f"/api/{kind}", "{}").text)[key]
         try:
             yield name
@@ -111,7 +111,7 @@ class Visitor:
             self.ask("DELETE", f"/api/{kind}/{name}")
 
     def compute(self, code):
-        """Have a new kernel run code, and return its result."""
+        """Run code in a new kernel and return its result."""
         with self.kernel() as run:
             return run(code)
 
@@ -123,7 +123,7 @@ class Visitor:
                 yield run
 
     def compute_in(self, kernel, code):
-        """Have a running kernel run code, and return its result."""
+        """Run code in a running kernel and return its result."""
         with self.line(kernel) as run:
             return run(code)
 
@@ -147,7 +147,7 @@ class Visitor:
             yield run
 
     def type_in_terminal(self, text, until):
-        """Type into a new terminal and return what it shows, as soon as *until* is a part of it."""
+        """Type into a new terminal and return its output once it contains *until*."""
         with self.started("terminals", "name") as name:
             with contextlib.closing(self.websocket(f"/terminals/websocket/{name}")) as line:
                 line.send(json.dumps(["stdin", text]))
@@ -159,7 +159,7 @@ class Visitor:
 
 
 def eventually(condition, seconds=30):
-    """Wait until something holds; the answer is whether it does."""
+    """Wait until a condition is true; return whether it became true."""
     deadline = time.monotonic() + seconds
     while not (holds := condition()) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -179,7 +179,7 @@ def _message(kind, **content):
 
 
 def _received(line, again=None, seconds=60):
-    """What arrives; after two seconds of silence the question is asked again."""
+    """Yield messages; repeat the question after two seconds of silence."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
