@@ -6,6 +6,8 @@ import os
 import threading
 from pathlib import Path
 
+import pytest
+
 import fabfile
 from fabfile.kit.task import SetupTask
 
@@ -16,6 +18,11 @@ from .visitor import Visitor
 HOME = "/home/jupyter"
 TRAP = """'"$(touch /tmp/pwned)`touch /tmp/pwned`${HOME};touch /tmp/pwned;\\n%s%n#&|<*>~!{a,b}"""
 CERTIFICATE = "/etc/remote-jupyter/tls/cert.pem"
+
+
+@pytest.fixture
+def fab_forks():
+    """None: each `fab` is a program with the passwords in its own environment."""
 
 
 def visitor(host):
