@@ -1,4 +1,4 @@
-"""Base trees of the lab: one fresh Debian server a release, made by mmdebstrap and kept between runs."""
+"""Base trees of the lab: a fresh Debian server of each release, kept between runs."""
 
 import contextlib
 import fcntl
@@ -35,13 +35,13 @@ PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n", r
 
 
 def folder():
-    """The folder that holds the trees, the key and the hosts' files."""
+    """Return the folder that holds the trees, the key and the hosts' files."""
     return Path(os.environ.get("REMOTE_JUPYTER_LAB", "/var/cache/remote-jupyter-lab"))
 
 
 @contextlib.contextmanager
 def locked(path):
-    """Hold a lock file, so that two processes do not do the same thing at once."""
+    """Hold a lock file during a block, so that two processes do not do the same at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -49,7 +49,7 @@ def locked(path):
 
 
 def key():
-    """The private key that lets the operator in as root, made once for each lab folder."""
+    """Return the private key of the operator for root, created once for each lab folder."""
     path = folder() / "id_ed25519"
     if not path.exists():
         with locked(folder() / "key.lock"):
@@ -59,7 +59,7 @@ def key():
 
 
 def tree(suite, in_use=()):
-    """The base tree of a release, built first where it is missing or its recipe has changed."""
+    """Return the base tree of a release, built now if missing or if its recipe has changed."""
     if suite not in SUITES:
         raise ValueError(f"no such release: {suite}; there are {', '.join(SUITES)}")
     recipe = _recipe(suite)
@@ -80,7 +80,7 @@ def tree(suite, in_use=()):
 
 
 def _recipe(suite):
-    """Everything that a tree depends on."""
+    """Return everything that a tree depends on."""
     return {
         "code": Path(__file__).read_text(),
         "sources": _sources(suite),
@@ -96,7 +96,7 @@ def _build(part, suite, recipe):
     mmdebstrap = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase"]
     mmdebstrap += [f"--include={','.join(PACKAGES)}"]
     mmdebstrap += [f"--aptopt={setting}" for setting in recipe["apt"]]
-    # In a mount namespace of its own: whatever ends a build, nothing stays mounted in the half-made tree.
+    # In its own mount namespace: whatever ends a build, nothing stays mounted in the tree.
     _run("unshare", "--mount", "--propagation=slave", *mmdebstrap, suite, part, *sources)
 
     _write(part / "etc/pip.conf", recipe["pip"])
@@ -108,7 +108,7 @@ def _build(part, suite, recipe):
 
 
 def _trust(part, certificates):
-    """Let the tree trust what the operator's machine trusts, also after update-ca-certificates."""
+    """Let the tree trust what this machine trusts, also after update-ca-certificates."""
     known = set(PEM.findall((part / CERTIFICATES.relative_to("/")).read_text()))
     for number, pem in enumerate(p for p in PEM.findall(certificates) if p not in known):
         _write(part / f"usr/local/share/ca-certificates/operator-{number}.crt", pem)
@@ -116,7 +116,7 @@ def _trust(part, certificates):
 
 
 def _sources(suite):
-    """The operator's own Debian mirrors for a release; none elsewhere, mmdebstrap then takes its default."""
+    """Return the operator's Debian mirrors for a release; if none, mmdebstrap has a default."""
     system = platform.freedesktop_os_release()
     if system["ID"] != "debian" or "VERSION_CODENAME" not in system:
         return []
@@ -131,7 +131,7 @@ def _sources(suite):
 
 
 def _resolves(source):
-    """Whether a mirror has this release."""
+    """Return whether a mirror has this release."""
     _, uri, release, _ = source.split()
     with tempfile.TemporaryDirectory() as temporary:
         download = ["/usr/lib/apt/apt-helper", "download-file", f"{uri}/dists/{release}/InRelease"]
@@ -142,13 +142,13 @@ def _resolves(source):
 
 
 def _apt_settings():
-    """The operator's settings for proxies and for mirrors that stand still."""
+    """Return the operator's apt settings for proxies and for mirrors that stand still."""
     dump = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True).stdout
     return re.findall(r"^Acquire::(?:Check-.+|\w+::Proxy.*) \".+\";$", dump, re.M)
 
 
 def _pip_settings():
-    """The operator's index and proxy, and the system's certificates."""
+    """Return pip settings: the operator's index and proxy, and the system's certificates."""
     pip = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(pip, capture_output=True, text=True).stdout
     kept = re.findall(r"^(?:global|:env:)\.(index-url|proxy)='(.+)'$", listed, re.M)

@@ -31,6 +31,7 @@ from .network import run
 
 RUN = Path("/run/remote-jupyter-lab")  # one JSON file for each host of this machine
 NETWORK = RUN / "network.state"
+PARENT = os.getppid()  # at the start; later it may be the one that adopts orphans
 # One hierarchy, or with older systems the two that systemd uses.
 CGROUPS = [Path("/sys/fs/cgroup", name) for name in ("", "systemd", "unified")]
 CGROUPS = [path for path in CGROUPS if (path / "cgroup.procs").exists()]
@@ -298,7 +299,12 @@ def me():
 
 def session():
     """Return the owner that stands for this test session: with pytest-xdist, the controller."""
-    return _owner(os.getppid()) if "PYTEST_XDIST_WORKER" in os.environ else me()
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return me()
+    owner = _owner(PARENT)
+    if owner is None:
+        raise LabError("the test session of this worker has ended")
+    return owner
 
 
 def _layers():
