@@ -16,7 +16,7 @@ NOTEBOOK = "/home/jupyter/notebooks/kept.ipynb"
 
 
 def open_to_all(host):
-    """The TCP ports on which something listens for everybody."""
+    """Return the TCP ports that are open to other machines."""
     listening = host.ssh("ss -Hltn").stdout.splitlines()
     addresses = {line.split()[3].rpartition(":")[::2] for line in listening}
     return {
@@ -27,7 +27,7 @@ def open_to_all(host):
 
 
 def let_in(host):
-    """The rules of the firewall, or None where it is off."""
+    """Return the rules of the firewall, or None if it is off."""
     status = host.ssh("ufw status").stdout
     return (
         set(re.findall(r"^(\S+) +ALLOW +Anywhere", status, re.M))

@@ -33,7 +33,7 @@ _sites = {}
 
 
 def certbot_said(host):
-    """What the last unit that ran certbot has printed."""
+    """Return the output of the last unit that ran certbot."""
     return host.nsenter("cat /run/remote-jupyter/remote-jupyter-certbot.log", check=False).stdout
 
 
@@ -57,7 +57,7 @@ def made(suite, layer, lab, acme):
 
 @pytest.fixture
 def bare(site, issue):
-    """The site with a DNS record, with certbot, and without a certificate."""
+    """The site with a DNS record and certbot, but without a certificate."""
     site.acme.name(site.name, site.host.address)
     site.host.nsenter(f"rm -f {TRIES}")
     assert issue(site, "delete-cert").status == 0
@@ -222,7 +222,7 @@ def test_forgotten_account_is_registered_again(certified, issue):
 
 @contextlib.contextmanager
 def served_on(site):
-    """The same certificate is served before and after, to a kernel that runs on."""
+    """Check that a block leaves the served certificate and a kernel as they were."""
     before = site.served()
     with site.visitor(site.installed).kernel() as run:
         assert run("x = 41; x + 1") == "42"
@@ -232,7 +232,7 @@ def served_on(site):
 
 
 def tries(site):
-    """How many tries are counted."""
+    """Return how many attempts are counted."""
     return len(site.host.nsenter(f"cat {TRIES} 2>/dev/null || :").stdout.split())
 
 
@@ -390,7 +390,7 @@ def test_waits_for_another_certbot(bare, operator, tmp_path):
 
 
 def order(site):
-    """How many certificates production was asked for."""
+    """Return how many certificates production was asked for."""
     return sum("order-plz" in line for line in site.acme.production.requests)
 
 

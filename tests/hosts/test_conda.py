@@ -36,7 +36,7 @@ def ground(layer):
 
 @pytest.fixture(scope="module")
 def mirror(lab):
-    """The mirror of all tests of this file."""
+    """The mirror for all tests in this file."""
     first = lab.up(
         f"mirror-{os.getpid()}-{next(NUMBERS)}", "bookworm", owner=lab.me()
     )  # for the bridge to be there
@@ -48,7 +48,7 @@ def mirror(lab):
 
 @pytest.fixture(autouse=True)
 def well(request):
-    """The mirror behaves when a test begins."""
+    """Reset the mirror before each test."""
     if "mirror" in request.fixturenames:
         server = request.getfixturevalue("mirror")
         server.well()
@@ -87,7 +87,7 @@ def install(plain, task, mirror):
 
 
 def versions(host):
-    """What conda-meta holds."""
+    """Return the packages and versions in conda-meta."""
     return dict(
         line.rsplit("-", 2)[:2]
         for line in host.nsenter(f"ls {P}/conda-meta | grep json").stdout.split()
@@ -102,7 +102,7 @@ def is_whole(host):
 
 
 def leftovers(host):
-    """What a download or an installation leaves behind that has not ended."""
+    """Return what an unfinished download or installation leaves behind."""
     return host.nsenter(
         f"find {CACHE} {P}/install_tmp {P}/preconda.tar.bz2 2>/dev/null", check=False
     ).stdout
@@ -172,7 +172,7 @@ def test_install_repeat_repair_update_and_remove(plain, install, task, fab, mirr
 
 
 def is_clean(host):
-    """Whether nothing of an installer is on the server, and nothing of a conda."""
+    """Return whether nothing of an installer or of a conda is on the server."""
     return host.nsenter(f"find {CACHE} {P} ! -type d 2>/dev/null", check=False).stdout == ""
 
 
@@ -291,7 +291,7 @@ def test_upload_when_the_server_cannot_download(plain, install, mirror, operator
 
 
 def unit(host, name):
-    """The running instance of one of the long steps, or an empty text."""
+    """Return the running instance of a long step, or an empty string."""
     show = f"systemctl show -P ActiveState -P InvocationID remote-jupyter-{name}"
     state, _, instance = host.nsenter(show).stdout.strip().partition("\n")
     return instance if state in ("active", "activating") else ""
@@ -373,7 +373,7 @@ def test_killed_installer_is_repaired(plain, install, begun, gate):
     assert install().is_calm
 
 
-# -- what is there already, or does not fit
+# -- foreign files, or too little space
 
 FOREIGN = {
     "a file": (f"touch {P}", "a file"),

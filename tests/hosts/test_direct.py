@@ -36,7 +36,7 @@ class Direct(Site):
     """A server on which Jupyter itself speaks TLS."""
 
     def env(self, **settings):
-        """The settings as environment."""
+        """Return the settings as environment variables."""
         return super().env(**settings) | {"FABRIC_REMOTE_JUPYTER_JUPYTER_ACCESS": "direct"}
 
     def visitor(self, certificate="", port=8888):

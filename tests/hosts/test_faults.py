@@ -1,4 +1,4 @@
-"""What is wrong from the beginning: each fault ends in one clear error, and nothing was changed."""
+"""Faults before the first change: each ends in one clear error and changes nothing."""
 
 import subprocess
 import time
@@ -186,7 +186,7 @@ def test_small_disk_is_found_before_it_is_full(new_host, full_setup):
     assert is_one_refusal(run, host, "preflight", "Check disk", "MiB free on /", "free some space")
 
 
-# -- what is there already, and not ours
+# -- what others have installed
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ DROP_IN = "/etc/ssh/sshd_config.d/00-remote-jupyter.conf"
 
 
 def head(host):
-    """The headers with which Apache answers for Jupyter."""
+    """Return the headers of Apache's answers for Jupyter."""
     context = ssl._create_unverified_context()
     with contextlib.closing(
         http.client.HTTPSConnection(host.address, context=context, timeout=10)
@@ -92,7 +92,7 @@ def test_waits_for_another_apt_and_names_it(new_host, suite, lock, task):
 
 @contextlib.contextmanager
 def full(host, folder):
-    """What *folder* holds is on a disk of its own meanwhile, which is full."""
+    """Put the content of *folder* on a full disk during a block."""
     host.nsenter(f"cp -a {folder} /mnt/kept")
     host.small(folder, "256k")
     try:
@@ -104,7 +104,7 @@ def full(host, folder):
 
 
 def listing(host, folder):
-    """What is in a folder, byte for byte."""
+    """Return the content of a folder, byte for byte."""
     return host.nsenter(
         f"ls -lA --time-style=full-iso {folder}; find {folder} -type f -exec sha256sum {{}} +"
     ).stdout
@@ -348,7 +348,7 @@ def gate(used):
 
 
 def unit(host, name):
-    """The running instance of one of the long steps, or an empty text."""
+    """Return the running instance of a long step, or an empty string."""
     show = f"systemctl show -P ActiveState -P InvocationID remote-jupyter-{name}"
     state, _, instance = host.nsenter(show).stdout.strip().partition("\n")
     return instance if state in ("active", "activating") else ""

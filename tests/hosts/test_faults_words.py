@@ -154,7 +154,7 @@ def shows_nowhere(host, words, said, seen):
 
 
 def files_with(host, words):
-    """The files of the host, of those changed since /root/began, that hold one of *words*."""
+    """Return the files changed since /root/began that contain one of *words*."""
     find = "{ find / -xdev -newer /root/began -type f; find /run /tmp -type f; } 2>/dev/null"
     grep = f"cat >/dev/shm/words; {find} | tr '\\n' '\\0'"
     grep += " | xargs -0 grep -lasFf /dev/shm/words | sort -u; rm /dev/shm/words"

@@ -1,4 +1,4 @@
-"""The lab itself: hosts boot, are apart from each other, and leave nothing behind."""
+"""The lab: hosts boot, are isolated from each other, and leave nothing behind."""
 
 import contextlib
 import itertools
@@ -41,7 +41,7 @@ def process(*argv):
 
 
 def traces(lab, name):
-    """What of a host is to be found on this machine."""
+    """Return what exists of a host on this machine."""
     folders = [Path("/run/netns"), lab.RUN, *lab.CGROUPS]
     folders += [lab.base.folder() / "hosts", lab.base.folder() / "layers"]
     seen = [

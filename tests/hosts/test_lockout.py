@@ -226,7 +226,7 @@ def test_last_login_is_neither_locked_nor_removed(new_host, suite, prepared, fab
 
 
 def rules(host):
-    """The rules of the kernel, without their counters."""
+    """Return the firewall rules of the kernel, without counters."""
     return re.sub(
         r"\[\d+:\d+\]|^#.*$", "", host.nsenter("iptables-save; ip6tables-save").stdout, flags=re.M
     )
@@ -306,7 +306,7 @@ def test_rollback_on_a_full_disk_is_retried(new_host, suite, prepared, fab, oper
     assert gets_in(host)
 
 
-# -- whoever is killed, wherever
+# -- killed at any moment
 
 
 def wait(until, seconds, host=None):

@@ -23,7 +23,7 @@ done
 """
 
 
-# Of these tasks, whoever types one by hand names none of the settings of the installation.
+# Who types one of these tasks by hand does not repeat the settings of the installation.
 ANOTHER_PYTHON = {"JUPYTER_ACCESS": "tunnel", "PYTHON_DISTRIBUTION": "anaconda"}
 
 

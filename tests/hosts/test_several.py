@@ -22,7 +22,7 @@ SITE = "/etc/apache2/sites-available/jupyter.conf"
 
 
 def certificate(host):
-    """The certificate that Apache serves, asked for over SSH."""
+    """Return the certificate that Apache serves, read over SSH."""
     return host.ssh(
         "openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509"
     ).stdout

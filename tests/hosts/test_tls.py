@@ -52,7 +52,7 @@ def sites(tell, lab, acme):
 
 @pytest.fixture
 def site(sites, suite, task):
-    """The one of this release, with a self-signed certificate for its name."""
+    """The site of this release, with a self-signed certificate for its name."""
     run = task(
         sites[suite].host,
         "configure-apache",
