@@ -10,11 +10,11 @@ from fabric import Connection
 from .errors import Unreachable
 from .known_hosts import KnownHosts
 
-# paramiko would print tracebacks of its own; `reason` says once what happened.
+# paramiko would print its own tracebacks; `reason` says once what happened.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 TIMEOUT = 15  # seconds until a silent host counts as unreachable
-KEEPALIVE = 10  # seconds between two signs of life; the ledger's lock counts on it
+KEEPALIVE = 10  # seconds between keepalive messages; the ledger's lock relies on them
 
 
 def connect(c):
@@ -24,7 +24,7 @@ def connect(c):
         c: a Fabric connection, perhaps with gateways.
 
     Raises:
-        Unreachable: says why, in the operator's words, and what to do.
+        Unreachable: the connection failed; the text says why and what to do.
     """
     if c.is_connected:
         return c.transport

@@ -25,7 +25,7 @@ from .resources.base import Handler
 from .rollback import Rollback, VerifyLogin
 from .shell import Answer, Shell
 
-# What a run reports as done is on disk: once a stretch, as each file by itself would be slow.
+# What a run reports as done is on disk. One sync per stretch, as one per file would be slow.
 SYNC = "sync -f / /etc /home /usr /var 2>/dev/null || :\n"
 
 
@@ -44,14 +44,14 @@ def converge(
         ledger: the notes of the host.
 
     Raises:
-        PlanFailed: a step failed, or something must not be touched.
-        ConnectionLost: the connection ended in the middle.
+        PlanFailed: a step failed, or a resource has a conflict.
+        ConnectionLost: the connection was lost.
     """
     Run(shell, plan, report, ledger or Ledger()).converge(dry)
 
 
 class Run:
-    """One plan on its way to be true on one host."""
+    """One run of a plan on one host."""
 
     def __init__(self, shell: Shell, plan: Plan, report: Report, ledger: Ledger):
         self.shell, self.plan, self.report, self.ledger = shell, plan, report, ledger
@@ -62,7 +62,7 @@ class Run:
         self.locked = False
 
     def converge(self, dry: bool) -> None:
-        """Observe, and unless *dry* apply what differs."""
+        """Observe the host and, unless *dry*, apply the differences."""
         self.observe_all()
         check_conflicts(self.plan.items, self.report, "Nothing was changed.")
         if dry:
@@ -88,7 +88,7 @@ class Run:
     # -- before the first change
 
     def observe_all(self) -> None:
-        """Ask for every resource, and for the notes of earlier runs."""
+        """Probe every resource, and read the notes of earlier runs."""
         self.notes = observe(self.shell, self.plan.items, self.report, self.ledger)
         own = self.plan.handlers
         # A plan that only reads runs nothing; a handler of its own is as the settings want it now.
@@ -102,7 +102,7 @@ class Run:
 
     @property
     def left_armed(self) -> bool:
-        """Whether an earlier run left something to roll back."""
+        """Whether an earlier run left a rollback armed."""
         return bool(self.notes.armed or self.notes.damaged) and not self.plan.read_only
 
     def lock(self) -> None:
@@ -166,7 +166,7 @@ class Run:
         return stretch
 
     def observe_again(self, items: list[Item]) -> None:
-        """Ask anew for what comes after a change with side effects."""
+        """Probe again what comes after a change with side effects."""
         observe(self.shell, items, self.report)
         check_conflicts(items, self.report, "What was changed so far is in place.")
 
@@ -209,7 +209,7 @@ class Run:
             raise
 
     def step(self, item: Item) -> str:
-        """Return the shell text that applies *item*; what it makes pending is noted first."""
+        """Return the shell text that applies *item*, after marking its handlers as pending."""
         resource, parts = item.resource, []
         note_handlers(item, self.pending)
         if resource.notify:
@@ -275,7 +275,7 @@ class Run:
             raise PlanFailed(GO_ON)
 
     def report_handler(self, handler: Handler, answer: Answer, seconds: float) -> bool:
-        """Report what became of *handler*; return whether the run may go on."""
+        """Report the result of *handler*; return whether the run may continue."""
         self.pending.pop(handler.name, None)
         if answer.ok:
             self.report.add("handlers", handler.name, CHANGED, seconds)
@@ -298,7 +298,7 @@ class Run:
         return False
 
     def finish(self) -> None:
-        """Run the handlers that are still pending, and look again at all that was changed."""
+        """Run the handlers that are still pending, and probe all changed items again."""
         applied = [item for item in self.plan.items if item.applied]
         if self.pending or applied:
             last = SYNC + self.ledger.unlock()
@@ -308,7 +308,7 @@ class Run:
     # -- what could lock everyone out
 
     def verify_login(self, login: VerifyLogin, task: str = "") -> None:
-        """If a rollback is armed: see a new login work, or end the run, which rolls back."""
+        """If a rollback is armed, verify a new login; if that fails, roll back and end the run."""
         if not self.armed:
             return
         own = {
@@ -338,7 +338,7 @@ class Run:
         self.report.line(task, WARNING if why else OK, text, time.monotonic() - started)
 
     def roll_back(self, error: BaseException) -> None:
-        """Roll back at once what no login has verified; otherwise the server does it itself."""
+        """Roll back at once; if that is impossible, the server does it by itself."""
         if not self.armed:
             return
         try:
@@ -378,7 +378,7 @@ class Run:
     # -- what was not reached
 
     def report_skipped(self) -> None:
-        """Name what was not reached."""
+        """Report what was not reached as skipped."""
         reached = {(entry.task, entry.resource) for entry in self.report.entries}
         skipped: dict[str, list[str]] = {}
         for item in self.plan.items:
@@ -389,7 +389,7 @@ class Run:
 
 
 def must_observe(last: Item, later: list[Item]) -> bool:
-    """Return whether the items *later* must be asked anew after a change up to *last*."""
+    """Return whether the items *later* must be probed again after a change up to *last*."""
     if not later:
         return False
     return (last.applied and last.resource.needs_reprobe) or not later[0].known

@@ -1,19 +1,19 @@
 """What can go wrong, in words for the operator.
 
-No error ever holds the shell text of a step, which may carry secrets.
+No error contains the shell text of a step, which may hold secrets.
 """
 
 
 class RemoteError(Exception):
-    """Something that the operator must know: what happened, and what to do."""
+    """A failure that the operator has to know: what happened, and what to do."""
 
 
 class Unreachable(RemoteError):
-    """There is no connection, no login, or no way to become root."""
+    """The connection or the login failed, or the user cannot become root."""
 
 
 class ConnectionLost(RemoteError):
-    """The connection ended in the middle of a run."""
+    """The connection was lost during a run."""
 
 
 class PasswordMissing(Unreachable):

@@ -49,7 +49,7 @@ class Executor(fabric.Executor):
         return {call.task: None for call in calls}
 
     def check(self) -> None:
-        """Refuse what is wrong with the request itself, before any connection."""
+        """Check the request itself, before any connection."""
         hosts = self.core[0].args.hosts.value
         for host in hosts.split(",") if hosts else ():
             check_host(host)

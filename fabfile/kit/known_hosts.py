@@ -93,7 +93,7 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
     def missing_host_key(self, client, hostname, key):
         """Accept *key* or raise Unreachable.
 
-        paramiko asks this for every host, as it was given no file to read.
+        paramiko calls this for every host, as it has no file of host keys.
         """
         kind = key.get_name()
         certificate, key.public_blob = key.public_blob, None  # else paramiko calls that the key

@@ -12,7 +12,7 @@ DIGEST = Shell(
     " LC_ALL=C sort | sha256sum)"
 )
 IS_COMPLETE = Shell('[ -s "$1/complete" ] && [ "$(digest "$1")" = "$(cat "$1/complete")" ]')
-# Renamed first: after a power cut there is all of it or nothing.
+# Renamed first, so that after a power cut it is complete or absent.
 REMOVE = Shell(
     """
     rm -rf "$folder.old"
@@ -46,8 +46,8 @@ class Ledger:
     """The notes of one server, as shell text that reads and writes them.
 
     Args:
-        runtime: folder of what ends with the next boot.
-        state: folder of what survives a boot.
+        runtime: folder of what is gone after a reboot.
+        state: folder of what survives a reboot.
         units: folder of systemd's units.
         patience: seconds to wait for another run.
     """

@@ -1,4 +1,4 @@
-"""The plan of one run: what should be true, in order; what is true; and what would change."""
+"""The plan of one run: the desired state in order, the actual state, and what would change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GO_ON = "Fix this and run the same command again; it continues from here."
 
 @dataclass(frozen=True)
 class Section:
-    """Says that the resources that follow belong to *task*, or without one to the task before."""
+    """The resources that follow belong to *task*, or without one to the task before."""
 
     task: str = ""
 
@@ -30,10 +30,10 @@ class Flush:
 
 @dataclass
 class Item:
-    """A resource of a plan, the task that yielded it, and what is known of it.
+    """A resource of a plan, the task that yielded it, and its state.
 
     Args:
-        actual: its actual state; None while that cannot be known.
+        actual: its actual state; None while that is unknown.
         applied: whether this run has changed it.
     """
 
@@ -55,7 +55,7 @@ class Item:
 
 @dataclass
 class Segment:
-    """Items that are applied one after another, and what is done after them."""
+    """Items that are applied in order, and what is done after them."""
 
     items: list[Item] = field(default_factory=list)
     action: Flush | VerifyLogin | None = None
@@ -120,16 +120,16 @@ class Plan:
 def observe(
     shell: Shell, items: Iterable[Item], report: Report, ledger: Ledger | None = None
 ) -> Notes:
-    """Ask for the actual state of *items* in one batch.
+    """Probe the actual state of *items* in one batch.
 
     Args:
-        ledger: ask for its notes too, in the same batch.
+        ledger: its notes are read in the same batch.
 
     Returns:
         These notes; none without a ledger.
 
     Raises:
-        PlanFailed: a probe failed, or its answer makes no sense.
+        PlanFailed: a probe failed, or its answer is invalid.
     """
     items = list(items)
     steps = [ledger.list()] if ledger else []
@@ -146,17 +146,17 @@ def observe(
 
 
 def parsed(item: Item, answer: Answer, report: Report) -> dict:
-    """Return the actual state that *answer* shows; an answer that makes no sense ends the run."""
+    """Return the actual state in *answer*; an invalid answer ends the run."""
     try:
         return item.resource.parse(answer.out)
     except Exception as error:
-        # Not the answer itself, which may be a file with a secret, and is not our own words.
+        # Do not show the answer itself: it may be a file with a secret.
         fail(report, item, f"probe failed: its answer makes no sense ({type(error).__name__})")
         raise
 
 
 def check_conflicts(items: Iterable[Item], report: Report, so_far: str) -> None:
-    """Report every resource that must not be touched; raises PlanFailed if there is one."""
+    """Report every conflict; raises PlanFailed if there is one."""
     found = False
     for item in items:
         if item.actual is not None and (why := item.resource.conflict(item.actual)):
@@ -194,7 +194,7 @@ def preview(plan: Plan, report: Report, notes: Notes, pending: dict[str, Handler
 
 
 def note_handlers(item: Item, pending: dict[str, Handler]) -> None:
-    """Put the handler of *item* among those *pending*, without those that it supersedes."""
+    """Add the handler of *item* to *pending*, and remove those that it supersedes."""
     for name in item.resource.supersedes(item.actual):
         pending.pop(name, None)
     if handler := item.resource.notify:

@@ -57,7 +57,7 @@ class Report:
         return not self.error and not self.count(FAILED)
 
     def add(self, task, resource, status, seconds=0.0, diff="", detail=""):
-        """Note what became of *resource*, and print its line."""
+        """Record the status of *resource*, and print its line."""
         self.entries.append(Entry(task, resource, status, round(seconds, 3), diff))
         self.line(task, status, resource + (f": {detail}" if detail else ""), seconds)
         if diff and (self.verbose or status == WOULD):
@@ -116,7 +116,7 @@ class Report:
 
 
 class Progress:
-    """A line that overwrites itself on a terminal, for the step that is running now."""
+    """A line on a terminal that shows the running step and overwrites itself."""
 
     def __init__(self, report, task, resource):
         self.resource = resource
@@ -139,7 +139,7 @@ class Progress:
 
 
 def say(text, stream=None):
-    """Print one text, whole even when several hosts talk at once."""
+    """Print one text, without mixing it with those of other hosts."""
     stream = stream or sys.stdout
     with _screen:
         clear = "\r\x1b[K" if sys.stdout.isatty() else ""
@@ -153,7 +153,7 @@ def say(text, stream=None):
 
 
 def coloured(text, colour):
-    """Return *text* in an ANSI colour where standard output is a terminal and NO_COLOR is not set."""
+    """Return *text* in an ANSI colour if standard output is a terminal and NO_COLOR is not set."""
     return (
         f"\x1b[{colour}m{text}\x1b[0m"
         if colour and sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -172,7 +172,7 @@ def write_json(path, reports):
 
 
 def write_hosts(path, results):
-    """Write the *results* of all hosts, a mapping each, to *path*."""
+    """Write the *results*, one mapping per host, to *path*."""
     with open(path, "w", encoding="utf-8") as file:
         json.dump({"hosts": results}, file, indent=1)
         file.write("\n")

@@ -16,14 +16,14 @@ from .shell import Shell
 
 @dataclass(frozen=True)
 class Rollback:
-    """How the server undoes a change by itself: at a time limit, at the next boot, or at once.
+    """How the server undoes a change: after a time limit, at the next boot, or at once.
 
     Args:
         name: what is changed, in a word for the report.
         paths: files that are restored, or removed if they did not exist.
         back: shell text that then brings the restored state into force. It runs in the folder
             that holds what was saved, which has a file ``changed`` if files were restored.
-        seconds: time for the new login, from the first change on.
+        seconds: time limit for the new login, from the first change on.
         note: shell text that saves in that folder what is not a file.
     """
 
@@ -66,7 +66,7 @@ class VerifyLogin:
         """Become root on the host of *shell* by a new connection.
 
         Returns:
-            Who did, and why *user* could not, or an empty text.
+            Who became root, and why *user* could not, or an empty text.
 
         Raises:
             RemoteError: no login becomes root.
@@ -85,7 +85,7 @@ class VerifyLogin:
         raise RemoteError("; ".join(failures))
 
     def attempt(self, c: Connection, user: str) -> None:
-        """Log in as *user* by a connection of its own and become root; raises RemoteError."""
+        """Log in as *user* over a new connection and become root; raises RemoteError."""
         kwargs = {name: v for name, v in c.connect_kwargs.items() if name != "transport_factory"}
         if user != c.user:
             kwargs.pop("password", None)  # it belongs to another user

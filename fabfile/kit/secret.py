@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Secret:
-    """A text that neither repr, str, format nor pickle will show; only `reveal` does."""
+    """A text that repr, str, format and pickle do not show; `reveal` returns it."""
 
     __slots__ = ("_text",)
 
@@ -16,7 +16,7 @@ class Secret:
         self._text = text
 
     def reveal(self):
-        """Return the text itself, on its way to the root shell's standard input or the operator's eyes."""
+        """Return the text, for the root shell's standard input or for the operator's eyes."""
         return self._text
 
     def __repr__(self):
@@ -35,7 +35,7 @@ class Secret:
         return _scheme(scheme).hash(self._text)
 
     def matches(self, scheme, stored):
-        """Return whether *stored* is a hash of this text by *scheme*; a hash of another scheme never is."""
+        """Return whether *stored* is a hash of this text by *scheme*."""
         try:
             return _scheme(scheme).verify(self._text, stored)
         except ValueError:
@@ -55,13 +55,13 @@ def generated():
 
 
 def given(name, ask=False):
-    """Return the password that the operator gives as *name*, or None.
+    """Return the password that the operator has given as *name*, or None.
 
     It comes from the environment variable *name*, from the file that ``<name>_FILE`` names, or
     with *ask* from a prompt on the terminal.
 
     Raises:
-        ValueError: it cannot be read, or has characters that cannot be typed.
+        ValueError: it cannot be read, or has characters that no one can type.
     """
     text = os.environ.get(name)
     if text is None and (path := os.environ.get(f"{name}_FILE")):

@@ -1,4 +1,4 @@
-"""The root shell: one channel a host, opened once, through which every step goes in batches."""
+"""The root shell: one channel per host, opened once, which runs every step in batches."""
 
 import secrets
 import select
@@ -48,7 +48,7 @@ POLL = 0.05  # seconds
 
 @dataclass(frozen=True)
 class Answer:
-    """What one step of a batch answered.
+    """The answer to one step of a batch.
 
     Args:
         status: the exit status; None if the step was not reached.
@@ -67,7 +67,7 @@ class Answer:
 
 
 class Frames:
-    """One stream of the channel, cut at the marks."""
+    """One stream of the channel, split at the marks."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -217,7 +217,7 @@ class Shell:
         return answers
 
     def run(self, command: str, hide=None, warn: bool = False, **_) -> Result:
-        """Run one *command* as root, in the manner of Context.run, as patchwork's helpers ask.
+        """Run one *command* as root, with the interface of Context.run that patchwork needs.
 
         Raises:
             UnexpectedExit: it fails and *warn* is false.

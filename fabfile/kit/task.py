@@ -158,7 +158,7 @@ def parameter(name: str, default: object) -> inspect.Parameter:
 
 
 def run(c: Connection, body, report: Report) -> None:
-    """Converge the host of *c* to what *body* yields, and put errors into *report*."""
+    """Converge the host of *c* to what *body* yields, and record errors in *report*."""
     started, shell, trips = time.monotonic(), None, 0
     try:
         plan = Plan(body)
@@ -236,7 +236,7 @@ def check_writable(flag: str, path: str) -> None:
 
 
 def confirm(c: Connection, question: str, yes: bool = False) -> None:
-    """Ask on the terminal whether to do it, unless *yes*; raises Exit if the answer is no."""
+    """Ask for confirmation on the terminal, unless *yes*; raises Exit if the answer is no."""
     if yes or c.config.run.dry:
         return
     if not sys.stdin.isatty():
