@@ -1,4 +1,4 @@
-"""Probes and changes run for real, by /bin/sh in a folder of the test's own, as whoever runs the tests."""
+"""Probes and changes that /bin/sh runs in a temporary folder, as the user who runs the tests."""
 
 import datetime
 import grp
@@ -49,7 +49,8 @@ CONTENTS = {
     "heredoc": "<<EOF\nEOF\n",
     "much": "0123456789abcde\n" * 20_000,
 }
-RUNUSER = 'runuser() { [ "$1 $3" = "-u --" ] && shift 3 && "$@"; }\n'  # for whoever is not root, and is the user already
+# For a test run without root, in which the user is the right one already.
+RUNUSER = 'runuser() { [ "$1 $3" = "-u --" ] && shift 3 && "$@"; }\n'
 KEYS = [f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{letter * 43} {letter}@host" for letter in "ABC"]
 
 
@@ -374,7 +375,7 @@ def test_any_name_of_an_environment_works(tmp_path, name):
 
 @pytest.fixture
 def certificate(tmp_path):
-    """Return a certificate that is wanted in *tmp_path*, for a name in two spellings and an address."""
+    """Return a certificate in *tmp_path* for a name in two spellings and an address."""
     return SelfSigned(
         str(tmp_path / "a cert.pem"),
         str(tmp_path / "a key.pem"),

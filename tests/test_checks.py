@@ -1,4 +1,4 @@
-"""What is judged on the operator's machine: the host before the first change, and the operator's own files."""
+"""Checks that judge what a host answers, and the operator's own files."""
 
 import datetime
 import ipaddress
@@ -188,7 +188,7 @@ def test_what_holds_no_public_key_is_refused(tmp_path, what):
 
 @pytest.fixture
 def own(tmp_path):
-    """Write a certificate and a key, and return what is made of them: `own(["a.example"], days=5)`."""
+    """Write a certificate and key, and return what `own_pair` returns or says about them."""
 
     def make(
         hosts,

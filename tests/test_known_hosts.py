@@ -24,7 +24,8 @@ KEYS = {
 }
 AT = "[127.0.0.1]:{port}"
 CASES = {
-    # name: the file, where {this} is the server's key; and whether the server is known, new or refused
+    # name: the file, with {this} for the server's key; and whether the server is known, new or
+    # refused
     "known": (f"{AT} {{this}}\n", "known"),
     "changed": (f"{AT} {{other}}\n", "refused"),
     "nothing": ("", "new"),
@@ -58,7 +59,8 @@ CASES = {
     "no-newline-at-the-end": (f"example.org {{other}}\n{AT} {{this}}", "known"),
     "no-newline-at-the-end-new": ("example.org {other}", "new"),
     "rubbish": (
-        f"rubbish\n{AT}\n{AT} ssh-nothing AAAA\n@nothing {AT} {{this}}\n{AT} ecdsa-sha2-nistp256 !!!\n",
+        f"rubbish\n{AT}\n{AT} ssh-nothing AAAA\n"
+        f"@nothing {AT} {{this}}\n{AT} ecdsa-sha2-nistp256 !!!\n",
         "new",
     ),
 }

@@ -1,14 +1,17 @@
-"""The plan: what is asked, changed, run and checked, in which order, and what is told when something goes wrong.
+"""A run of a plan: what it probes, changes, runs and verifies, in which order, and its errors.
 
-The host is a folder: a resource is a file in it with one word, and a step is run by /bin/sh.
+The host is a folder. A resource is a file in it with one word, and /bin/sh runs the steps.
 """
 
 import dataclasses
 import fcntl
+import os
 import re
 import subprocess
 import threading
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -78,7 +81,11 @@ class Starter(Thing):
 
 
 class Host:
-    """A shell on the folder; `batches` has how many steps each had, and with *dies* it is gone as that step begins."""
+    """A shell in a folder.
+
+    `batches` has the number of steps of each batch. The shell is lost when a step with the text
+    `dies` begins.
+    """
 
     def __init__(self, folder):
         self.folder, self.batches, self.dies, self.closed = folder, [], None, False
@@ -592,12 +599,24 @@ def other_run(host):
         yield lock
 
 
-def test_a_run_waits_for_another_and_probes_again(host, other_run, capsys):
-    def end():
-        host.has(a="on")
-        fcntl.flock(other_run, fcntl.LOCK_UN)
+def end_when_awaited(lock, change):
+    """Make *change* and release *lock* once another process waits for it."""
 
-    threading.Timer(0.1, end).start()
+    def wait():
+        inode = f":{os.fstat(lock.fileno()).st_ino} "
+        waiting = False
+        while not waiting:
+            time.sleep(0.01)
+            locks = Path("/proc/locks").read_text().splitlines()
+            waiting = any("->" in line and inode in line for line in locks)
+        change()
+        fcntl.flock(lock, fcntl.LOCK_UN)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def test_a_run_waits_for_another_and_probes_again(host, other_run, capsys):
+    end_when_awaited(other_run, lambda: host.has(a="on"))
     report = host.run(A, B)
     assert rows(report) == [("a", "ok"), ("b", "changed")]
     assert host.traces == ["b"]
@@ -605,11 +624,7 @@ def test_a_run_waits_for_another_and_probes_again(host, other_run, capsys):
 
 
 def test_a_conflict_that_the_other_run_made_is_reported(host, other_run):
-    def end():
-        host.has(a="foreign")
-        fcntl.flock(other_run, fcntl.LOCK_UN)
-
-    threading.Timer(0.1, end).start()
+    end_when_awaited(other_run, lambda: host.has(a="foreign"))
     assert rows(host.run(A, B)) == [("a", "failed")]
     assert host.traces == []
 

@@ -171,7 +171,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """Return a function that makes standard output a terminal and returns what will be written to it."""
+    """Return a function that makes standard output a terminal and returns its future output."""
 
     def use():
         monkeypatch.delenv("NO_COLOR", raising=False)

@@ -1,4 +1,4 @@
-"""What undoes a change that locks out, as far as no host is needed; tests/hosts/test_lockout.py has the rest."""
+"""Rollbacks and login checks without a host; tests/hosts/test_lockout.py has the rest."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Quoting, and the framed batches of the root shell: a real ``sh`` behind a real SSH channel, both in this process."""
+"""Quoting, and the root shell with a real ``sh`` behind an SSH server in this process."""
 
 import contextlib
 import os
@@ -55,7 +55,7 @@ exec "$@"
 
 
 class Server(paramiko.ServerInterface):
-    """An SSH server in this process; each command is run by the local shell, with *before* run first in its place."""
+    """An SSH server in this process; the local shell runs *before* and then each command."""
 
     def __init__(self):
         self.transport = None
@@ -193,7 +193,7 @@ def shell(server):
 
 @pytest.fixture
 def sudo(server, tmp_path, monkeypatch):
-    """Put a sudo into the server's PATH that behaves as `sudo("free")` and so on says; no password is given here."""
+    """Put a sudo into the server's PATH that behaves as `sudo("free")` and so on says."""
     program = tmp_path / "sudo"
     program.write_text(FAKE_SUDO)
     program.chmod(0o755)
@@ -395,7 +395,8 @@ def test_each_answer_is_passed_on_as_its_step_ends(shell, tmp_path):
         told.append((number, answer.out))
         (tmp_path / str(number)).touch()
 
-    wait = "while [ ! -e {} ]; do sleep 0.01; done; echo {}"  # for what is done about the answer before
+    # Each step waits for what the test does about the answer before it.
+    wait = "while [ ! -e {} ]; do sleep 0.01; done; echo {}"
     steps = ["echo 0", sh(wait, tmp_path / "0", 1), sh(wait, tmp_path / "1", 2)]
     shell.batch(steps, on_answer=tell)
     assert told == [(0, "0\n"), (1, "1\n"), (2, "2\n")]
@@ -408,7 +409,10 @@ def test_whole_lines_are_passed_on_while_a_step_runs(shell, tmp_path):
         told.append(line)
         (tmp_path / line).touch()
 
-    step = "printf 'on'; sleep 0.02; printf 'e\\ntw'; while [ ! -e {} ]; do sleep 0.01; done; printf 'o\\nrest'"
+    step = (
+        "printf 'on'; sleep 0.02; printf 'e\\ntw';"
+        " while [ ! -e {} ]; do sleep 0.01; done; printf 'o\\nrest'"
+    )
     [answer, last] = shell.batch([sh(step, tmp_path / "one"), "echo three"], on_line=tell)
     assert answer.out == "one\ntwo\nrest"
     assert [line for line in told if line != "rest"] == ["one", "two", "three"]
@@ -456,9 +460,13 @@ def test_the_shell_is_the_same_for_every_kind_of_login(server):
     }
     server.before = "umask 077; cd /usr"
     shell = Shell(connection(server))
-    step = 'echo "$LC_ALL" "$SSH_SERVER_PORT" "$(umask)" "$(pwd)" "${TMPDIR-unset}" "${HISTFILE-unset}"; echo "$PATH"'
+    step = (
+        'echo "$LC_ALL" "$SSH_SERVER_PORT" "$(umask)" "$(pwd)"'
+        ' "${TMPDIR-unset}" "${HISTFILE-unset}"; echo "$PATH"'
+    )
     assert outs(shell, step) == [
-        "C.UTF-8 2222 0022 / unset unset\n/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
+        "C.UTF-8 2222 0022 / unset unset\n"
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
     ]
 
 

@@ -1,9 +1,9 @@
 """The only place where patchwork is imported.
 
-patchwork 1.0.1 imports ``invoke.vendor.six``, which Invoke 2 dropped, and says ``fabric<3``, but its
-helpers run on Fabric 3. A helper with a *runner* costs one round trip; `recorded` returns the shell
-text that it would have run, so that a resource can put it into a batch. The helpers quote nothing,
-so quote their arguments.
+patchwork 1.0.1 imports ``invoke.vendor.six``, which Invoke 2 dropped, and says ``fabric<3``, but
+its helpers run on Fabric 3. A helper with a *runner* costs one round trip; `recorded` returns the
+shell text that it would have run, so that a resource can put it into a batch. The helpers quote
+nothing, so quote their arguments.
 """
 
 import sys

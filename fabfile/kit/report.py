@@ -85,10 +85,9 @@ class Report:
             counts["would_change"] = self.count(WOULD)
         if self.count(UNKNOWN):
             counts["unknown"] = self.count(UNKNOWN)
+        numbers = " ".join(f"{name}={number}" for name, number in counts.items())
         trips = f"{self.round_trips} round trip{'s' if self.round_trips != 1 else ''}"
-        say(
-            f"{self.host}  {' '.join(f'{name}={number}' for name, number in counts.items())}  {trips}, {self.seconds:.1f} s"
-        )
+        say(f"{self.host}  {numbers}  {trips}, {self.seconds:.1f} s")
 
     def as_dict(self):
         """Return the report as the JSON of one host."""
@@ -132,7 +131,8 @@ class Progress:
         text = printable(text)
         if sys.stdout.isatty():
             width = os.get_terminal_size().columns
-            line = f"{self.prefix}  {time.monotonic() - self.started:.0f} s  {self.resource.progress(text)}"
+            seconds = time.monotonic() - self.started
+            line = f"{self.prefix}  {seconds:.0f} s  {self.resource.progress(text)}"
             with _screen:
                 sys.stdout.write("\r\x1b[K" + line[: width - 1])
                 sys.stdout.flush()

@@ -31,7 +31,7 @@ class Secret:
         raise TypeError("a secret is not pickled")
 
     def hashed(self, scheme):
-        """Return the text hashed by passlib's *scheme*, ``argon2`` (argon2id) or ``sha512_crypt``."""
+        """Return the hash of the text by *scheme*: ``argon2`` (argon2id) or ``sha512_crypt``."""
         return _scheme(scheme).hash(self._text)
 
     def matches(self, scheme, stored):

@@ -140,7 +140,7 @@ def requirements(s) -> dict[str, Any]:
 
 
 def agreement(c, s):
-    """Return the operator's answer to the distribution's terms, which may still have to be asked for."""
+    """Return the operator's answer to the distribution's terms; it may still be unknown."""
     known = DISTRIBUTIONS[s.python.distribution]
     question = (
         f"{known.title} and its channels are free under certain conditions only: {known.terms}."
