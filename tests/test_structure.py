@@ -24,13 +24,6 @@ LONG_NAMES = {  # files with longer names of tests, which are still to be shorte
     "test_templates.py",
     "test_web.py",
 }
-SHADOWED = {  # files with names that shadow an import, which are still to be renamed
-    "fabfile/kit/shell.py",
-    "fabfile/kit/task.py",
-    "tests/hosts/fixtures/acme.py",
-    "tests/hosts/test_conda.py",
-    "tests/hosts/test_tunnel.py",
-}
 # What each part of the package imports from. The parts of a folder may import each other.
 MAY_IMPORT = {
     "kit": {"kit"},
@@ -184,7 +177,6 @@ class TestImports:
         found = {
             f"{name}:{line} {shadow}"
             for name, tree in trees.items()
-            if name not in SHADOWED
             for shadow, line in shadows(tree)
         }
         assert not found

@@ -128,13 +128,13 @@ class Shell:
     def _become_root(self, password: Secret | None, may_ask: bool) -> None:
         c = self.connection
         # These stand in sudo's arguments, and so in its log: no frame may rely on them.
-        prompt = f"sudo-{secrets.token_hex(8)}:"
+        question = f"sudo-{secrets.token_hex(8)}:"
         ready = f"root-{secrets.token_hex(8)}"
-        self._channel.exec_command(sh(SUDO, prompt, f"echo {ready}; exec /bin/sh"))
+        self._channel.exec_command(sh(SUDO, question, f"echo {ready}; exec /bin/sh"))
         sent, deadline = False, time.monotonic() + SUDO_TIMEOUT
         while ready.encode() not in self._out.data:
             said = self._err.data.decode(errors="replace")
-            if prompt in said:
+            if question in said:
                 if sent:
                     raise Unreachable(
                         f"sudo does not accept this password for {c.user}; SUDO_PASSWORD is the "
@@ -152,7 +152,7 @@ class Shell:
                     f"{printable(said).strip() or 'nothing'}"
                 )
             elif not self._read():
-                why = printable(said.replace(prompt, "")).strip() or "sudo said nothing"
+                why = printable(said.replace(question, "")).strip() or "sudo said nothing"
                 raise Unreachable(
                     f"{c.user} cannot become root: {why}; log in as root or as a user with sudo"
                 )

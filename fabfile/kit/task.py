@@ -12,12 +12,12 @@ import fabric
 from fabric import Connection
 from invoke import Exit
 
+from . import secret
 from .converge import converge
 from .errors import RemoteError
 from .host import Host
 from .plan import GO_ON, Plan, Section
 from .report import Report, asking, write_hosts, write_json
-from .secret import given
 from .settings import InvalidSetting, Schema
 
 BAD_REQUEST, PENDING = 2, 3  # exit statuses
@@ -163,7 +163,7 @@ def run(c: Connection, body, report: Report) -> None:
     try:
         plan = Plan(body)
         if c.user != "root":
-            given("SUDO_PASSWORD")  # only to see whether it can be read
+            secret.given("SUDO_PASSWORD")  # only to see whether it can be read
     except ValueError as error:
         raise Exit(str(error), BAD_REQUEST) from None
     try:

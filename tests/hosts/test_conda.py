@@ -293,8 +293,8 @@ def test_upload_when_the_server_cannot_download(plain, install, mirror, operator
 def unit(host, name):
     """Return the running instance of a long step, or an empty string."""
     show = f"systemctl show -P ActiveState -P InvocationID remote-jupyter-{name}"
-    state, _, instance = host.nsenter(show).stdout.strip().partition("\n")
-    return instance if state in ("active", "activating") else ""
+    active, _, instance = host.nsenter(show).stdout.strip().partition("\n")
+    return instance if active in ("active", "activating") else ""
 
 
 @pytest.fixture

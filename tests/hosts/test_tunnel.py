@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from . import lab
+from . import lab as the_lab
 from .fixtures.ways import asleep, group
 from .visitor import PASSWORD, eventually
 
@@ -197,14 +197,14 @@ def test_tunnel_supports_every_login_of_fab(
 
 
 def test_invalid_requests_fail_before_connecting(fab):
-    absent = lab.Host("absent", "bookworm", "192.0.2.1", lab.base.folder(), ())
+    absent = the_lab.Host("absent", "bookworm", "192.0.2.1", the_lab.base.folder(), ())
     done = fab(absent, "tunnel", "--port=99999", check=False, timeout=20)
     assert (done.returncode, done.stderr) == (
         2,
         "--port 99999: a whole number from 1 to 65535 is expected\n",
     )
     done = fab(
-        [absent, absent.__class__("other", "bookworm", "192.0.2.2", lab.base.folder(), ())],
+        [absent, absent.__class__("other", "bookworm", "192.0.2.2", the_lab.base.folder(), ())],
         "tunnel",
         check=False,
     )
