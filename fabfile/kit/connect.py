@@ -17,7 +17,7 @@ TIMEOUT = 15  # seconds until a silent host counts as unreachable
 KEEPALIVE = 10  # seconds between keepalive messages; the ledger's lock relies on them
 
 
-def connect(c):
+def connect(c: Connection) -> paramiko.Transport:
     """Open the connection *c* if it is not open yet, and return its transport.
 
     Args:
@@ -45,7 +45,7 @@ def connect(c):
     return c.transport
 
 
-def reason(c, error):
+def reason(c: Connection, error: Exception) -> str:
     """Return why *c* could not be opened, and what to do."""
     place = f"{c.host} port {c.port}"
     if "No authentication methods" in str(error):

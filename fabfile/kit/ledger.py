@@ -1,10 +1,16 @@
 """What a server remembers about runs: the lock, pending handlers, armed rollbacks."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .quote import Shell, program, script, sh
 from .resources.base import Handler
+
+if TYPE_CHECKING:
+    from .rollback import Rollback
 
 # A digest of everything that a rollback saved; `complete` holds it, and is written last.
 DIGEST = Shell(
@@ -95,7 +101,7 @@ class Ledger:
 
     # -- rollbacks
 
-    def arm(self, rollback) -> Shell:
+    def arm(self, rollback: Rollback) -> Shell:
         """Return shell text that arms *rollback*; it belongs before the change, in one step."""
         return program(
             "rollback-arm",

@@ -1,13 +1,20 @@
 """What a run did: a line as each thing happens, a summary of each host, and JSON."""
 
+from __future__ import annotations
+
 import json
 import os
 import re
 import sys
 import threading
 import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from .resources.base import Resource
 
 OK, CHANGED, FAILED, UNKNOWN, WOULD, WARNING = (
     "ok",
@@ -41,35 +48,43 @@ class Report:
 
     host: str
     verbose: bool = False
-    entries: list = field(default_factory=list)
-    notices: list = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     round_trips: int = 0
     seconds: float = 0.0
     error: str = ""
 
-    def count(self, *statuses):
+    def count(self, *statuses: str) -> int:
         """Return how many entries have one of *statuses*."""
         return sum(entry.status in statuses for entry in self.entries)
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """Whether nothing failed."""
         return not self.error and not self.count(FAILED)
 
-    def add(self, task, resource, status, seconds=0.0, diff="", detail=""):
+    def add(
+        self,
+        task: str,
+        resource: str,
+        status: str,
+        seconds: float = 0.0,
+        diff: str = "",
+        detail: str = "",
+    ) -> None:
         """Record the status of *resource*, and print its line."""
         self.entries.append(Entry(task, resource, status, round(seconds, 3), diff))
         self.line(task, status, resource + (f": {detail}" if detail else ""), seconds)
         if diff and (self.verbose or status == WOULD):
             say(indented(printable(diff)))
 
-    def line(self, task, status, text, seconds=0.0):
+    def line(self, task: str, status: str, text: str, seconds: float = 0.0) -> None:
         """Print one line that can be grepped by host, task and status."""
         clock = f"  {seconds:.1f} s" if seconds >= 0.05 else ""
         column = coloured(f"{status:<12}", COLOURS.get(status))
         say(f"{self.host}  {task:<22} {column} {printable(text)}{clock}")
 
-    def recap(self):
+    def recap(self) -> None:
         """Print the notices, the error if there is one, and the last line of this host."""
         for notice in self.notices:
             say(f"{self.host}  {notice}")
@@ -89,9 +104,9 @@ class Report:
         trips = f"{self.round_trips} round trip{'s' if self.round_trips != 1 else ''}"
         say(f"{self.host}  {numbers}  {trips}, {self.seconds:.1f} s")
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """Return the report as the JSON of one host."""
-        tasks = {}
+        tasks: dict[str, list] = {}
         for entry in self.entries:
             row = {
                 "resource": entry.resource,
@@ -117,7 +132,7 @@ class Report:
 class Progress:
     """A line on a terminal that shows the running step and overwrites itself."""
 
-    def __init__(self, report, task, resource):
+    def __init__(self, report: Report, task: str, resource: Resource) -> None:
         self.resource = resource
         self.prefix = f"{report.host}  {task:<22} {'running':<12} {resource.label}"
         self.started = time.monotonic()
@@ -126,7 +141,7 @@ class Progress:
         else:
             say(self.prefix)
 
-    def __call__(self, text):
+    def __call__(self, text: str) -> None:
         """Show *text*, one line that the step printed."""
         text = printable(text)
         if sys.stdout.isatty():
@@ -138,7 +153,7 @@ class Progress:
                 sys.stdout.flush()
 
 
-def say(text, stream=None):
+def say(text: str, stream: TextIO | None = None) -> None:
     """Print one text, without mixing it with those of other hosts."""
     stream = stream or sys.stdout
     with _screen:
@@ -152,7 +167,7 @@ def say(text, stream=None):
             sys.stdout = open(os.devnull, "w", encoding="utf-8")
 
 
-def coloured(text, colour):
+def coloured(text: str, colour: str | None) -> str:
     """Return *text* in an ANSI colour if standard output is a terminal and NO_COLOR is not set."""
     return (
         f"\x1b[{colour}m{text}\x1b[0m"
@@ -161,30 +176,30 @@ def coloured(text, colour):
     )
 
 
-def indented(text):
+def indented(text: str) -> str:
     """Return *text* with each line moved to the right."""
     return "\n".join(f"    {line}" for line in text.splitlines())
 
 
-def write_json(path, reports):
+def write_json(path: str | os.PathLike, reports: Iterable[Report]) -> None:
     """Write the reports of all hosts to *path*."""
     write_hosts(path, [report.as_dict() for report in reports])
 
 
-def write_hosts(path, results):
+def write_hosts(path: str | os.PathLike, results: Sequence[Mapping[str, Any]]) -> None:
     """Write the *results*, one mapping per host, to *path*."""
     with open(path, "w", encoding="utf-8") as file:
         json.dump({"hosts": results}, file, indent=1)
         file.write("\n")
 
 
-def printable(text):
+def printable(text: str) -> str:
     """Return *text* without control characters, so that a server cannot write to the terminal."""
     return _CONTROL.sub("?", text.replace("\r\n", "\n"))
 
 
 @contextmanager
-def asking():
+def asking() -> Iterator[None]:
     """Stop the display of all hosts while the operator is asked something."""
     with _screen:
         if sys.stdout.isatty():

@@ -216,7 +216,7 @@ class Shell:
                 on_answer(number, answers[-1])
         return answers
 
-    def run(self, command: str, hide=None, warn: bool = False, **_) -> Result:
+    def run(self, command: str, hide: object = None, warn: bool = False, **_: object) -> Result:
         """Run one *command* as root, with the interface of Context.run that patchwork needs.
 
         Raises:
@@ -237,11 +237,14 @@ class Shell:
             raise UnexpectedExit(result)
         return result
 
-    def _frame(self, stream: Frames, mark: bytes, on_line=None) -> tuple[str, str]:
+    def _frame(
+        self, stream: Frames, mark: bytes, on_line: Callable[[str], object] | None = None
+    ) -> tuple[str, str]:
         """Return (status, text) of the next frame of *stream*, as soon as it is whole."""
         while True:
-            for line in stream.new_lines(mark) if on_line else ():
-                on_line(line)
+            if on_line:
+                for line in stream.new_lines(mark):
+                    on_line(line)
             if frame := stream.next(mark):
                 return frame
             if not self._read():

@@ -4,6 +4,7 @@ import inspect
 import os
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from .report import Report, asking, write_hosts, write_json
 from .settings import InvalidSetting, Schema
 
 BAD_REQUEST, PENDING = 2, 3  # exit statuses
+Body = Callable[..., Iterable]  # a generator function (c, settings, …) of resources
 
 
 @dataclass
@@ -47,12 +49,18 @@ class SetupTask(fabric.Task):
         flags: flag of the task -> setting.
     """
 
-    def __init__(self, function, schema: Schema, flags: dict[str, str] | None = None, **kwargs):
+    def __init__(
+        self,
+        function: Body,
+        schema: Schema,
+        flags: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.schema, self.flags = schema, flags or {}
         own = list(inspect.signature(function).parameters.values())[2:]
         self.extra = [parameter.name for parameter in own]  # flags that are not settings
 
-        def body(c, settings=None, **given):
+        def body(c: Connection, settings: Any = None, **given: Any) -> Iterator:
             extra = self._take_extra(given)
             yield Section(self.name.replace("_", "-"))
             yield from function(c, settings or self.settings(c, given), **extra)
@@ -76,7 +84,7 @@ class SetupTask(fabric.Task):
         helps = self._helps() | (kwargs.pop("help", None) or {})
         super().__init__(body, help=helps, iterable=lists, **kwargs)
 
-    def argspec(self, body):
+    def argspec(self, body: object) -> inspect.Signature:
         """Return the signature from which Invoke makes the flags of the command line."""
         return inspect.Signature(self._parameters)
 
@@ -84,7 +92,7 @@ class SetupTask(fabric.Task):
         """Return the flag for *name*; ``no_NAME`` turns off a switch that is on by default."""
         return f"no_{name}" if self.schema.default(self.flags[name]) is True else name
 
-    def settings(self, c: Connection, given: dict[str, Any]):
+    def settings(self, c: Connection, given: dict[str, Any]) -> Any:
         """Return the settings for *c* with the flags *given*; raises Exit with status 2."""
         values = {}
         for name, dotted in self.flags.items():
@@ -104,14 +112,23 @@ class SetupTask(fabric.Task):
         except InvalidSetting as error:
             raise Exit(str(error), BAD_REQUEST) from None
 
-    def check(self, c: Connection, verbose=False, report: str | None = None, **given) -> None:
+    def check(
+        self, c: Connection, verbose: bool = False, report: str | None = None, **given: Any
+    ) -> None:
         """Raise Exit with status 2 if a flag or setting is invalid, before any connection."""
         self._take_extra(given)
         self.settings(c, given)
         if report:
             check_writable("report", report)
 
-    def __call__(self, c, settings=None, verbose=False, report: str | None = None, **given):
+    def __call__(
+        self,
+        c: Connection,
+        settings: Any = None,
+        verbose: bool = False,
+        report: str | None = None,
+        **given: Any,
+    ) -> Report:
         if not isinstance(c, Connection):
             name = self.name.replace("_", "-")
             raise Exit(f"{name} sets up a server: name it with -H [user@]host", BAD_REQUEST)
@@ -157,7 +174,7 @@ def parameter(name: str, default: object) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
 
 
-def run(c: Connection, body, report: Report) -> None:
+def run(c: Connection, body: Iterable, report: Report) -> None:
     """Converge the host of *c* to what *body* yields, and record errors in *report*."""
     started, shell, trips = time.monotonic(), None, 0
     try:
@@ -180,7 +197,7 @@ def run(c: Connection, body, report: Report) -> None:
         report.round_trips += shell.round_trips - trips if shell else 0
 
 
-def setup(schema: Schema, help: Any = None, **flags: str):
+def setup(schema: Schema, help: Any = None, **flags: str) -> Any:
     """Return a decorator that makes a `SetupTask` of a generator function ``(c, settings, …)``.
 
     A package binds its schema once, and each task names the settings that become its flags::
@@ -198,7 +215,7 @@ def setup(schema: Schema, help: Any = None, **flags: str):
         flags: flag -> setting, such as ``user="user.name"``.
     """
 
-    def decorate(function):
+    def decorate(function: Body) -> SetupTask:
         return fabric.task(klass=SetupTask, schema=schema, flags=flags, help=helps)(function)
 
     helps = {} if callable(help) else help or {}
@@ -214,7 +231,7 @@ def write_result(path: str, result: dict) -> None:
 
 
 @contextmanager
-def hidden(prefix: str):
+def hidden(prefix: str) -> Iterator[None]:
     """Hide the environment variables that begin with *prefix* from Invoke.
 
     Invoke knows no lists and takes "false" for true; `Schema` reads them itself.
