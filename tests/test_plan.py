@@ -59,7 +59,7 @@ class Thing(Resource):
         ) + sh("echo {} >>traces", self.name)
 
     def conflict(self, actual):
-        return "it is somebody else's" if actual["state"] == "foreign" else None
+        return "it belongs to another" if actual["state"] == "foreign" else None
 
 
 @dataclass(frozen=True)

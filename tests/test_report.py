@@ -84,7 +84,7 @@ def test_the_json_has_the_documented_form(tmp_path):
 
 @pytest.mark.parametrize(
     ("statuses", "error"),
-    [((), "no connection"), ((FAILED,), ""), ((FAILED,), "Mend that"), ((OK,), "x")],
+    [((), "no connection"), ((FAILED,), ""), ((FAILED,), "Fix this"), ((OK,), "x")],
 )
 def test_a_failed_host_counts_at_least_one_failure(statuses, error):
     made = report(*statuses, error=error)

@@ -162,7 +162,7 @@ REFUSED, UNKNOWN = Unreachable("may not log in"), PasswordMissing("sudo asks")
             {"jupyter": REFUSED},
             None,
         ),  # it should work, and root's login is no proof of it
-        (MADE, "made by", {"jupyter": UNKNOWN}, "root"),  # nobody told its password
+        (MADE, "made by", {"jupyter": UNKNOWN}, "root"),  # its password is unknown
         (MADE, "", {"jupyter": REFUSED}, "root"),  # the keys are other people's
         (
             MADE.replace("made by", "by"),

@@ -17,13 +17,6 @@ DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef
 TASKS = {name: fabfile.ns[name] for name in fabfile.ns.task_names}
 SETUP_TASKS = {name: task for name, task in TASKS.items() if isinstance(task, SetupTask)}
 LONGEST_NAME = 70
-LONG_NAMES = {  # files with longer names of tests, which are still to be shortened
-    "test_acme.py",
-    "test_conda.py",
-    "test_resources.py",
-    "test_templates.py",
-    "test_web.py",
-}
 # What each part of the package imports from. The parts of a folder may import each other.
 MAY_IMPORT = {
     "kit": {"kit"},
@@ -318,8 +311,7 @@ class TestWords:
             f"{name}: {node.name}"
             for name, tree in TEST_TREES.items()
             for node in ast.walk(tree)
-            if name not in LONG_NAMES
-            and isinstance(node, ast.FunctionDef)
+            if isinstance(node, ast.FunctionDef)
             and node.name.startswith("test_")
             and len(node.name) > LONGEST_NAME
         }

@@ -225,7 +225,7 @@ class AcmeCertificate(Resource):
 
 
 def lasting(not_before, not_after, now):
-    """Return "long enough", or until when a certificate lasts that nobody renewed in time."""
+    """Return "long enough", or the end of a certificate that should have been renewed by now."""
     begin, end = map(ssl.cert_time_to_seconds, (not_before, not_after))
     # certbot renews when a third of the time is left; at a fifth, its timer has failed.
     return "long enough" if end - now > (end - begin) / 5 else f"until {not_after}"
