@@ -97,7 +97,7 @@ class StandIn:
         return Site("127.0.0.1", "/jupyter", pair[0], self.https, self.http)
 
     def start_tunnel(self):
-        """Serve plain HTTP on a free port, as Jupyter does at the end of a tunnel; return the site."""
+        """Serve plain HTTP on a free port, as through a tunnel, and return the site."""
         server = ThreadingHTTPServer(("127.0.0.1", 0), Https)
         server.daemon_threads, server.block_on_close, server.stand_in = True, False, self
         threading.Thread(target=server.serve_forever, args=(0.002,), daemon=True).start()
