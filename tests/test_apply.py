@@ -69,7 +69,7 @@ def run(script):
 
 
 def look(resource):
-    """Return what the probe of *resource* tells."""
+    """Return the state that the probe of *resource* finds."""
     answer = run(resource.probe())
     assert (answer.status, answer.err) == (0, "")
     return resource.parse(answer.out)
@@ -81,7 +81,7 @@ def change(resource, actual=None):
 
 
 def converge(resource):
-    """Make *resource* true, see that it was not before and that it is now."""
+    """Apply *resource*, and assert that it was drifted before and is as desired now."""
     assert resource.changed(look(resource))
     answer = change(resource)
     assert (answer.status, answer.err) == (0, "")

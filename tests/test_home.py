@@ -1,4 +1,4 @@
-"""Root and a user's home: run for real as root, with `nobody` as the user who attacks."""
+"""Root's work in a user's home, run as root, with `nobody` as an attacking user."""
 
 import os
 import shutil
@@ -23,6 +23,7 @@ from fabfile.kit.resources import (
     download,
     upload,
 )
+from fabfile.kit.resources import home as home_resources
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
 USER = "nobody"
@@ -61,9 +62,7 @@ def run(code, start="", **options):
 
 def as_owner(code, **options):
     """Run code as the user."""
-    from fabfile.kit.resources.home import as_owner
-
-    return run(as_owner(USER, code, **options))
+    return run(home_resources.as_owner(USER, code, **options))
 
 
 def state(folder):
@@ -238,8 +237,6 @@ class TestAsOwner:
         assert "more than 1000 bytes" in answer.stderr
 
     def test_a_missing_user_has_an_answer(self):
-        from fabfile.kit.resources.home import as_owner
-
-        answer = run(as_owner("no-such-user", "echo on", no_user="echo absent"))
+        answer = run(home_resources.as_owner("no-such-user", "echo on", no_user="echo absent"))
         assert answer.stdout == "absent\n"
-        assert run(as_owner("no-such-user", "echo on")).returncode == 1
+        assert run(home_resources.as_owner("no-such-user", "echo on")).returncode == 1

@@ -1,4 +1,4 @@
-"""Host keys: decided as OpenSSH decides, which is asked about the same server and the same file."""
+"""Decisions on host keys, compared with those of OpenSSH for the same server and file."""
 
 import base64
 import contextlib
@@ -67,7 +67,7 @@ CASES = {
 
 
 class Server(paramiko.ServerInterface):
-    """An SSH server that lets anybody in and does nothing."""
+    """An SSH server that accepts every login and does nothing."""
 
     def check_auth_none(self, username):
         return paramiko.AUTH_SUCCESSFUL
@@ -104,7 +104,7 @@ def write(path, name, port):
 
 
 def ssh(path, port, *options):
-    """Return OpenSSH on its way to the server with this known_hosts."""
+    """Start OpenSSH with this known_hosts, and return its process."""
     given = {
         "BatchMode": "yes",
         "StrictHostKeyChecking": "accept-new",
@@ -131,7 +131,7 @@ def ssh(path, port, *options):
 
 @pytest.fixture(scope="module")
 def openssh(port, tmp_path_factory):
-    """Return what OpenSSH makes of each case: whether it refuses, and the file afterwards."""
+    """Return OpenSSH's result for each case: whether it refuses, and the file afterwards."""
     if not shutil.which("ssh"):
         pytest.skip("OpenSSH is not installed here")
     folder, running, made = tmp_path_factory.mktemp("openssh"), {}, {}
@@ -147,7 +147,7 @@ def openssh(port, tmp_path_factory):
 
 
 def policy(path, port, host="127.0.0.1", **options):
-    """Return what decides on host keys with this known_hosts and these words of ssh_config."""
+    """Return the policy with this known_hosts and these options of ssh_config."""
     options = {"userknownhostsfile": str(path), "globalknownhostsfile": "/dev/null"} | options
     return KnownHosts(SimpleNamespace(host=host, port=port, ssh_config=options))
 
@@ -255,7 +255,7 @@ def test_strict_checking_rejects_and_does_not_record_a_new_key(port, tmp_path, s
 
 
 def test_a_key_of_a_type_not_yet_known_is_rejected(port, tmp_path):
-    # Where OpenSSH accepts it; whoever listens in could offer a type that is not known yet.
+    # OpenSSH accepts it, but an attacker in between could offer a type that is not known yet.
     (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{port} {ED25519}\n")
     assert decide(policy(tmp_path / "known_hosts", port)) == "refused"
 

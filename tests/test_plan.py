@@ -32,7 +32,7 @@ RING, SING = (
 
 @dataclass(frozen=True)
 class Thing(Resource):
-    """A file with one word; where *needs* names another that is not there, nothing can be known."""
+    """A file with one word. Its state is unknown while the thing named by *needs* is absent."""
 
     name: str
     word: str = "on"
@@ -64,7 +64,7 @@ class Thing(Resource):
 
 @dataclass(frozen=True)
 class Unseen(Thing):
-    """A thing whose change may change others, and that says so."""
+    """A thing that declares that its change may affect others."""
 
     needs_reprobe = True
 
@@ -74,7 +74,7 @@ class Unseen(Thing):
 
 @dataclass(frozen=True)
 class Starter(Thing):
-    """A thing whose change makes it unnecessary to ring."""
+    """A thing whose change makes the handler RING unnecessary."""
 
     def supersedes(self, actual):
         return (RING.name,)
@@ -117,23 +117,23 @@ class Host:
 
     @property
     def traces(self):
-        """What was changed and run, in order."""
+        """The changes and handlers in the order in which they ran."""
         path = self.folder / "traces"
         return path.read_text().split() if path.exists() else []
 
     @property
     def owed(self):
-        """The names of the handlers that are noted as owed."""
+        """The names of the pending handlers."""
         folder = self.folder / "state/pending"
         return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
     def has(self, **things):
-        """Let these things be there, in this state."""
+        """Put these things on the host, in these states."""
         for name, word in things.items():
             (self.folder / name.replace("_", "-")).write_text(f"{word}\n")
 
     def run(self, *parts, dry=False):
-        """Converge these parts, and return the report; `report.error` is what it ended with."""
+        """Converge these parts and return the report, with the error in `report.error`."""
         self.batches.clear()
         report = Report("web")
         try:
@@ -149,13 +149,13 @@ def host(tmp_path):
 
 
 def mark_pending(host, handler):
-    """Let an earlier run have left *handler*."""
+    """Mark *handler* as left pending by an earlier run."""
     note = host.ledger.mark_pending(handler)
     subprocess.run(["/bin/sh", "-c", note], cwd=host.folder, check=True)
 
 
 def rows(report):
-    """Return what became of each resource, without the kind's name."""
+    """Return the status of each resource, without the kind's name."""
     return [(entry.resource.removeprefix("Thing "), entry.status) for entry in report.entries]
 
 
@@ -171,7 +171,7 @@ def test_a_converged_host_takes_one_batch_and_no_change(host):
     assert rows(report) == [("a", "ok"), ("b", "ok")]
     assert report.ok
     assert host.batches == [3]
-    assert host.traces == []  # the list of what is owed, and two probes
+    assert host.traces == []  # the notes of earlier runs, and two probes
 
 
 def test_changes_are_made_in_the_order_of_the_source(host):
@@ -450,7 +450,7 @@ def test_a_failed_change_leaves_its_handler_pending(host):
     host.has(no_a="x")
     host.run(Thing("a", notify=RING))
     assert host.traces == []
-    assert host.owed == ["ring it"]  # it may have come half way
+    assert host.owed == ["ring it"]  # it may be half done
 
 
 # -- the last look
@@ -592,7 +592,7 @@ def test_equal_resources_merge(host):
 
 @pytest.fixture
 def other_run(host):
-    """Return the lock of another run on the host, which it holds."""
+    """Return the lock that another run holds on the host."""
     (host.folder / "state").mkdir()
     with (host.folder / "state/lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

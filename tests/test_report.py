@@ -1,4 +1,4 @@
-"""What a run tells: its lines, the last one of each host, and the JSON."""
+"""The output of a run: its lines, the last line of each host, and the JSON."""
 
 import io
 import json

@@ -144,7 +144,7 @@ def server(host_key):
 
 @contextlib.contextmanager
 def serving(host_key):
-    """Run a server as long as the block lasts."""
+    """Run a server until the block ends."""
     ours, theirs = socket.socketpair()
     made = Server()
     made.end = paramiko.Transport(theirs)
@@ -164,7 +164,7 @@ def serving(host_key):
 
 
 def connection(server, user="root", password=None):
-    """Return as much of a Fabric connection as a root shell asks for."""
+    """Return the parts of a Fabric connection that a root shell needs."""
     return SimpleNamespace(
         original_host="web",
         host="web",
@@ -181,7 +181,7 @@ def connection(server, user="root", password=None):
 
 @pytest.fixture(autouse=True)
 def no_hosts_left():
-    """Forget the hosts of a test."""
+    """Forget the hosts after each test."""
     yield
     Host.close_all()
 

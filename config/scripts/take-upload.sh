@@ -6,7 +6,7 @@ fail() { rm -f "$file.part"; echo "$*" >&2; exit 1; }
 choose
 mkdir -p "$cache"
 rm -f "$file.part"
-# Nobody else can read it before its checksum is known to be right.
+# No other user can read it before its checksum is verified.
 (umask 077; : >"$file.part")
 read_upload >"$file.part" || fail "the uploaded file cannot be read, or the disk is full"
 remove_upload

@@ -28,7 +28,7 @@ def as_owner(
         as_owner("ada", script('[ -f "$path" ] && head -c 1000 "$path"', path=path))
 
     Args:
-        user: the owner; ``root`` runs *code* as it is, because root's files are nobody else's.
+        user: the owner; ``root`` runs *code* as it is, because only root can change root's files.
         code: shell code, run by ``sh`` with ``set -e``. It must not need root.
         seconds: the time limit; then the code and its children are killed, and the step fails.
         size: the limit of the output, in bytes; more is an error.
