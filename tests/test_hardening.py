@@ -14,6 +14,7 @@ from fabfile.resources import (
     ChallengeProbe,
     SshdSettings,
     UfwEnabled,
+    UfwOnly,
     UfwRule,
 )
 from fabfile.settings import schema
@@ -120,6 +121,18 @@ def test_ipv6_needs_a_rule_of_its_own():
     assert not rule.changed(rule.parse(f"ipv6\n{v4}{v6}"))
     assert not rule.changed(rule.parse(v4))
     assert "user6.rules" in rule.probe()
+
+
+def test_another_rule_for_ipv4_stays_as_it_is():
+    theirs = "### tuple ### allow tcp 443 0.0.0.0/0 any 0.0.0.0/0 in\n"
+    ours = "### tuple ### allow tcp 443 ::/0 any ::/0 in comment=72656d6f74652d6a757079746572\n"
+    rule, only = UfwRule(443), UfwOnly(())
+    for step in (
+        rule.apply(rule.parse(f"ipv6\n{theirs}")),
+        only.apply(only.parse(f"\x0022\nipv6\n{theirs}{ours}")),
+    ):
+        assert "allow proto tcp from ::/0 to any port 443" in step
+        assert "443/tcp" not in step
 
 
 @pytest.mark.parametrize(("family", "live"), [("exit 0", "yes"), ("exit 1", "no")])

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from ..kit.quote import Shell, program, script, sh
+from ..kit.quote import Shell, program, script, sh, words
 from ..kit.resources.base import Resource
 
 COMMENT = "remote-jupyter"  # the comment of each rule that we add
@@ -102,7 +102,7 @@ class UfwRule(Resource):
     def apply(self, actual):
         steps = []
         for state in actual["lacking"]:
-            rule = f"{state['port']}/tcp"
+            rule = rule_words(state["port"], state["family"])
             if not state["other"]:
                 # This also reverses a rule that denies exactly this port.
                 steps.append(sh("ufw allow {} comment {}", rule, COMMENT))
@@ -111,6 +111,17 @@ class UfwRule(Resource):
                 steps.append(sh("ufw --force delete allow {} || :", rule))
                 steps.append(sh("ufw prepend allow {} comment {}", rule, COMMENT))
         return "\n".join(steps)
+
+
+def rule_words(port, family):
+    """Return a rule as words of ufw's command line.
+
+    Args:
+        port: the TCP port.
+        family: "ipv6" for a rule for IPv6 alone, which leaves another's rule for IPv4 as it is,
+            or an empty text.
+    """
+    return words(f"proto tcp from ::/0 to any port {port}".split() if family else [f"{port}/tcp"])
 
 
 def port_state(port, lines):
@@ -122,7 +133,8 @@ def port_state(port, lines):
 
     Returns:
         ``state`` is "allowed", "not allowed", "deny" or "reject": that of IPv4, or of IPv6 if
-        IPv4 is allowed. ``other`` says whether a wider rule decides it.
+        IPv4 is allowed. ``other`` says whether a wider rule decides it, ``family`` is "ipv6" if
+        only IPv6 is lacking.
     """
     for anywhere in ("0.0.0.0/0", "::/0") if "ipv6" in lines else ("0.0.0.0/0",):
         rules = (ParsedRule.read(line, anywhere) for line in lines)
@@ -134,6 +146,7 @@ def port_state(port, lines):
             "state": "allowed" if allowed else first.action,
             "other": first != ParsedRule(first.action, "tcp", str(port)),
             "port": port,
+            "family": "ipv6" if anywhere == "::/0" else "",
         }
         if not allowed:
             break
@@ -175,11 +188,16 @@ class UfwOnly(Resource):
         ssh_ports, *lines = rest.splitlines()
         ours = re.compile(rf"### tuple ### allow tcp (\d+) .* comment={COMMENT.encode().hex()}$")
         # A port has one rule for IPv4 and one for IPv6.
-        added = dict.fromkeys(int(match[1]) for match in map(ours.match, lines) if match)
+        added = {}
+        for match in filter(None, map(ours.match, lines)):
+            added.setdefault(int(match[1]), []).append("::/0" if "::/0" in match[0] else "")
         wanted = {*self.ports, *map(int, ssh_ports.split())}
         surplus = [port for port in added if port not in wanted]
         kept = [port for port in surplus if users.strip() and port in self.shared]
-        actual = {"surplus ports": " ".join(str(port) for port in surplus if port not in kept)}
+        actual = {
+            "surplus ports": " ".join(str(port) for port in surplus if port not in kept),
+            "families": {str(port): "" if "" in added[port] else "ipv6" for port in surplus},
+        }
         if kept:
             actual["warning"] = (
                 f"{', '.join(map(str, kept))} stay open for what is not ours: "
@@ -191,8 +209,10 @@ class UfwOnly(Resource):
         return {"surplus ports": ""}
 
     def apply(self, actual):
-        ports = actual["surplus ports"].split()
-        return "\n".join(sh("ufw --force delete allow {}", f"{port}/tcp") for port in ports)
+        rules = [
+            rule_words(port, actual["families"][port]) for port in actual["surplus ports"].split()
+        ]
+        return "\n".join(sh("ufw --force delete allow {}", rule) for rule in rules)
 
 
 @dataclass(frozen=True)

@@ -54,4 +54,4 @@ def test_match_localport_is_no_obstacle(server, run):
 def test_browsers_forget_a_self_signed_certificate_soon(server):
     # The certificate covers the address, the name by which the lab knows the server.
     ask = f"curl -skI https://{server.address}/jupyter/login"
-    assert "Strict-Transport-Security: max-age=300\r" in server.ssh(ask).stdout
+    assert "Strict-Transport-Security: max-age=300\n" in server.ssh(ask).stdout
