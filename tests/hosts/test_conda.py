@@ -653,7 +653,7 @@ def test_shell_file_stays_owned_by_the_user(plain, install):
     run = install()
     assert run.status == 0
     assert run.having("warning") == {f"CondaInit {P}"}
-    assert "goes on with that" in run.out
+    assert "keeps using the conda at" in run.out
     assert plain.nsenter(f"cat {HOME}/.bashrc").stdout == before
     plain.nsenter(f"rm -r {HOME}/other")
     assert install().changed == {f"CondaInit {P}"}
