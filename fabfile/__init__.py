@@ -50,7 +50,7 @@ from .tasks.ssh_keys import copy_ssh_key, create_ssh_key
 from .tasks.sshd import harden_ssh
 from .tasks.system import release_upgrade, system_update
 from .tasks.tunnel import tunnel
-from .tasks.users import create_user, lock_user, remove_user
+from .tasks.users import create_admin, create_user, lock_user, remove_user
 from .tasks.verify import verify
 
 # In the order of use, as `fab --list` shows them.
@@ -62,6 +62,7 @@ ns = Collection(
     tunnel_setup,
     direct_setup,
     create_user,
+    create_admin,
     install_anaconda,
     configure_jupyter,
     install_apache,

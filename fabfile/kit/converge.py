@@ -162,7 +162,7 @@ class Run:
             if item.drifted and item.resource.needs_reprobe:
                 break
         if not stretch:
-            fail(self.report, todo[0], "still unknown: the program that would tell is missing")
+            fail(self.report, todo[0], f"still unknown: {todo[0].resource.unknown}")
         return stretch
 
     def observe_again(self, items: list[Item]) -> None:

@@ -33,7 +33,7 @@ with fab -f FILE, ~/.fabric.yml, or fabric.yml next to your fabfile. Later sourc
 defaults, your files, the environment (FABRIC_REMOTE_JUPYTER_USER_NAME=ada), the flags of a task.
 
 Passwords are not settings. Give them in the environment (JUPYTER_PASSWORD, USER_PASSWORD,
-SUDO_PASSWORD), in a file that JUPYTER_PASSWORD_FILE and so on name, or at the prompt of
+ADMIN_PASSWORD, SUDO_PASSWORD), in a file that JUPYTER_PASSWORD_FILE and so on name, or at the prompt of
 --ask-password.
 """
 
@@ -59,10 +59,9 @@ USER = (
     ),
     Setting(
         "user.sudo",
-        True,
+        False,
         boolean,
-        "Grant sudo, with a password.",
-        help_off="Do not grant sudo.",
+        "Grant sudo to the account that runs Jupyter; a notebook may then become root.",
     ),
     Setting(
         "user.adopt",
@@ -96,6 +95,31 @@ USER = (
         keys,
         "Public keys, or local files that contain them, that may no longer log in.",
         flag="remove_key",
+    ),
+)
+
+ADMIN = (
+    Setting(
+        "admin.name",
+        "",
+        text(r"(?!root$)[a-z_][a-z0-9_-]{0,30}", "a login name other than root, such as admin"),
+        "Login name of the administrator, who may use sudo; empty means none is created.",
+        flag="admin",
+    ),
+    Setting(
+        "admin.authorized_keys",
+        [],
+        keys,
+        "Public keys of the administrator, or local files that contain them; "
+        "empty means the keys of the account that Fabric logs in as.",
+        flag="admin_keys",
+    ),
+    Setting(
+        "admin.adopt",
+        False,
+        boolean,
+        "Accept an existing administrator's account that create-admin did not create.",
+        flag="adopt_admin",
     ),
 )
 
@@ -399,5 +423,5 @@ TLS = (
 
 schema = StrictSchema(
     "remote_jupyter",
-    (*USER, *SSH, *FIREWALL, *APT, *PYTHON, *JUPYTER, *APACHE, *TLS),
+    (*USER, *ADMIN, *SSH, *FIREWALL, *APT, *PYTHON, *JUPYTER, *APACHE, *TLS),
 )

@@ -10,16 +10,17 @@ from .jupyter import configure_jupyter
 from .preflight import preflight
 from .python import begin_download, install_anaconda
 from .sshd import harden_ssh
-from .users import create_user
+from .users import create_admin, create_user
 
 ASK_PASSWORD = {
-    "ask_password": "Prompt for the passwords instead of using USER_PASSWORD, JUPYTER_PASSWORD or"
-    " generated ones."
+    "ask_password": "Prompt for the passwords instead of using USER_PASSWORD, ADMIN_PASSWORD,"
+    " JUPYTER_PASSWORD or generated ones."
 }
 
 
 @setup(
     "user.name",
+    "admin.name",
     "tls.domains",
     "tls.issuer",
     "python.distribution",
@@ -42,6 +43,7 @@ def full_setup(c, s, ask_password=False):
 
 @setup(
     "user.name",
+    "admin.name",
     "python.distribution",
     "python.accept_terms",
     "jupyter.base_url",
@@ -59,6 +61,7 @@ def tunnel_setup(c, s, ask_password=False):
 
 @setup(
     "user.name",
+    "admin.name",
     "tls.domains",
     "tls.issuer",
     "python.distribution",
@@ -80,6 +83,8 @@ def private_jupyter(c, s, ask_password):
     yield from preflight.body(c, s)
     # The longest step runs in the background while packages are installed.
     yield from begin_download(c, s)
+    if s.admin.name:
+        yield from create_admin.body(c, s, ask_password=ask_password)
     yield from create_user.body(c, s, ask_password=ask_password)
     yield from install_anaconda.body(c, s)
     yield from configure_jupyter.body(c, s, ask_password=ask_password)

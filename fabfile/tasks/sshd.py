@@ -5,10 +5,11 @@ from ..kit.resources import Check, Package
 from ..kit.resources.check import fail, ok
 from ..kit.rollback import Rollback
 from ..resources import SshdSettings
+from ..resources.login import AdministratorLogin
 from ..resources.sshd import PERMIT_OPEN, RELOAD, ROLLBACK, KnownHostKey, SshdDropIn, SshdEffective
 from ..settings import setup
 from ..settings.templates import render
-from .users import verified_login
+from .users import administrator, verified_login
 
 DROP_IN = "/etc/ssh/sshd_config.d/00-remote-jupyter.conf"
 
@@ -58,6 +59,8 @@ def harden_ssh(c, s):
 
     Allow logins by key only, no forwarding except to Jupyter, and no weak algorithms.
     """
+    if s.ssh.permit_root_login == "no":
+        yield other_administrator(c, s)
     own = {"ports": (s.jupyter.port, *s.ssh.permit_open), "name": s.jupyter.name}
     yield Package("openssh-server", lock_timeout=s.apt.lock_timeout)
     yield Check(
@@ -76,6 +79,21 @@ def harden_ssh(c, s):
     yield SshdSettings("root", (f"permitrootlogin {root_login(s)}",))
     yield SshdEffective(s.user.name, user_settings(s), weak_algorithms(), **own)
     yield verified_login(c, s)
+
+
+def other_administrator(c, s):
+    """Return the proof that someone else can become root, before root is locked out.
+
+    Raises:
+        ValueError: there is no one else.
+    """
+    name, *_ = administrator(s)
+    if not name and c.user == "root":
+        raise ValueError(
+            "ssh.permit_root_login: no would lock everyone out, as only root administers this"
+            " server; set admin.name, and run create-admin"
+        )
+    return AdministratorLogin(verified_login(c, s), c)
 
 
 def root_login(s):

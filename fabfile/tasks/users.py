@@ -7,6 +7,7 @@ from invoke import Exit
 from ..kit.host import Host
 from ..kit.resources import (
     AuthorizedKeys,
+    Check,
     Directory,
     File,
     FileAbsent,
@@ -15,6 +16,7 @@ from ..kit.resources import (
     UserAbsent,
     UserLocked,
 )
+from ..kit.resources.check import warn
 from ..kit.resources.user import MADE, keys_in
 from ..kit.rollback import Rollback, VerifyLogin
 from ..kit.task import BAD_REQUEST, confirm
@@ -23,9 +25,9 @@ from ..settings.derived import home
 from ..settings.templates import render
 
 
-def passwords_here(c, s):
-    """Return the list of the login user's passwords that this process knows, the newest last."""
-    return Host.of(c).secrets(f"user {s.user.name}")
+def passwords_of(c, name):
+    """Return the list of the passwords of *name* that this process knows, the newest last."""
+    return Host.of(c).secrets(f"user {name}")
 
 
 @setup(
@@ -43,39 +45,27 @@ def passwords_here(c, s):
     },
 )
 def create_user(c, s, ask_password=False):
-    """Create the login account, with SSH keys and sudo."""
-    if s.user.sudo:
-        yield Package("sudo", lock_timeout=s.apt.lock_timeout)
-    yield account(c, s, password("USER_PASSWORD", ask_password))
-    yield Directory(f"{home(s)}/.ssh", s.user.name, mode="0700")
-    yield authorized_keys(c, s)
-    yield sudoers(s)
-    yield verified_login(c, s)
+    """Create the account that runs Jupyter, with SSH keys.
 
-
-def account(c, s, secret):
-    """Return the login account; *secret* is its password, or None for a generated one."""
-    known = passwords_here(c, s)
-    if secret:
-        known.append(secret)
-    return User(
+    It cannot become root, unless user.sudo says so.
+    """
+    secret = password("USER_PASSWORD", ask_password)
+    yield from sudo_of_jupyter(s)
+    yield account(
+        c,
+        s,
         s.user.name,
-        home(s),
+        secret,
+        home=home(s),
         shell=s.user.shell,
         groups=("sudo",) if s.user.sudo else (),
         not_groups=() if s.user.sudo else ("sudo",),
-        password=secret,
         needs_password=s.user.sudo and not s.user.passwordless_sudo,
         adopt=s.user.adopt or c.user == s.user.name,
-        rollback_timeout=s.ssh.rollback_timeout,
-        known=known,
     )
-
-
-def authorized_keys(c, s):
-    """Return the account's SSH keys: the given ones, and those of Fabric's own login."""
+    yield Directory(f"{home(s)}/.ssh", s.user.name, mode="0700")
     given = public_keys("user.authorized_keys", s.user.authorized_keys)
-    return AuthorizedKeys(
+    yield AuthorizedKeys(
         s.user.name,
         home(s),
         given,
@@ -83,6 +73,88 @@ def authorized_keys(c, s):
         copied_from="" if given and not s.user.copy_root_keys else c.user,
         needed=not s.ssh.password_authentication,
         rollback_timeout=s.ssh.rollback_timeout,
+    )
+    yield sudoers(s)
+    yield verified_login(c, s)
+
+
+@setup(
+    "admin.name",
+    "admin.authorized_keys",
+    "admin.adopt",
+    help={
+        "ask_password": "Prompt for the administrator's password instead of using ADMIN_PASSWORD"
+        " or a generated one."
+    },
+)
+def create_admin(c, s, ask_password=False):
+    """Create the administrator's account, with SSH keys and sudo.
+
+    Jupyter runs in another account, which cannot become root.
+    """
+    name, folder = s.admin.name, f"/home/{s.admin.name}"
+    if not name:
+        raise ValueError("admin.name: not set; name the account with --admin NAME")
+    if name == s.user.name:
+        raise ValueError(
+            f"admin.name: {name} runs Jupyter; the administrator needs another account"
+        )
+    secret = password("ADMIN_PASSWORD", ask_password)
+    yield Package("sudo", lock_timeout=s.apt.lock_timeout)
+    yield account(
+        c,
+        s,
+        name,
+        secret,
+        home=folder,
+        groups=("sudo",),
+        needs_password=True,
+        adopt=s.admin.adopt or c.user == name,
+    )
+    yield Directory(f"{folder}/.ssh", name, mode="0700")
+    given = public_keys("admin.authorized_keys", s.admin.authorized_keys)
+    yield AuthorizedKeys(
+        name,
+        folder,
+        given,
+        copied_from="" if given else c.user,
+        rollback_timeout=s.ssh.rollback_timeout,
+    )
+    yield verified_login(c, s)
+
+
+def account(c, s, name, secret, **options):
+    """Return the account *name*; *secret* is its password, or None for a generated one."""
+    known = passwords_of(c, name)
+    if secret:
+        known.append(secret)
+    return User(
+        name, password=secret, rollback_timeout=s.ssh.rollback_timeout, known=known, **options
+    )
+
+
+def sudo_of_jupyter(s):
+    """Yield what sudo for the account that runs Jupyter needs, and a warning.
+
+    Raises:
+        ValueError: without a password for sudo, everyone with Jupyter's password is root.
+    """
+    if not s.user.sudo:
+        return
+    if s.user.passwordless_sudo and not s.jupyter.sudo:
+        raise ValueError(
+            "user.passwordless_sudo: Jupyter runs in this account, so a notebook could become"
+            " root; use admin.name for administration, or set jupyter.sudo: true to allow it"
+        )
+    yield Package("sudo", lock_timeout=s.apt.lock_timeout)
+    yield Check("sudo of Jupyter's account", ":", sudo_risk)
+
+
+def sudo_risk(output):
+    """Warn of what sudo in Jupyter's account means."""
+    return warn(
+        "code in a notebook may become root once you use sudo in this account;"
+        " admin.name keeps them apart"
     )
 
 
@@ -146,20 +218,30 @@ def require_another_login(c, s):
 def verified_login(c, s):
     """Return the test that someone can still log in and become root.
 
-    The account that was created is tried first if it may use sudo, then Fabric's own login.
+    That is the administrator, or Jupyter's account if it may use sudo; else Fabric's own login.
     """
-    private = private_keys(s)
-    passwords = passwords_here(c, s)
-    if not passwords and (secret := password("USER_PASSWORD")):
+    name, variable, authorized = administrator(s)
+    private = private_keys(authorized)
+    passwords = passwords_of(c, name)
+    if name and not passwords and (secret := password(variable)):
         passwords.append(secret)
     # With other people's keys, their login cannot be tried from here.
-    made = "" if s.user.authorized_keys and not private else MADE
-    return VerifyLogin(s.user.name if s.user.sudo else "", passwords, private, made)
+    made = "" if authorized and not private else MADE
+    return VerifyLogin(name, passwords, private, made)
 
 
-def private_keys(s):
-    """Return the files of the private keys on this machine that belong to the account's keys."""
-    files = [Path(path).expanduser() for path in s.user.authorized_keys if path.endswith(".pub")]
+def administrator(s):
+    """Return who becomes root beside root: (name, variable of the password, keys)."""
+    if s.admin.name:
+        return s.admin.name, "ADMIN_PASSWORD", s.admin.authorized_keys
+    if s.user.sudo:
+        return s.user.name, "USER_PASSWORD", s.user.authorized_keys
+    return "", "", ()
+
+
+def private_keys(authorized):
+    """Return the files of the private keys on this machine that belong to the keys *authorized*."""
+    files = [Path(path).expanduser() for path in authorized if path.endswith(".pub")]
     return tuple(str(file.with_suffix("")) for file in files if file.with_suffix("").is_file())
 
 
