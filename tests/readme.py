@@ -18,6 +18,10 @@ NOT_RUN = "# not run in the tests"
 WITHOUT_A_PLAN = ("set-password", "renew-cert")
 
 
+# Without it there is no administrator to create.
+SETTINGS = {"create-admin": {"admin.name": "admin"}}
+
+
 def blocks(language):
     """Return the text of each fenced block in *language*."""
     return re.findall(
@@ -51,7 +55,7 @@ def changes():
             continue
         tasks = []
         with hidden("FABRIC_"):
-            parts = list(task.body(c))
+            parts = list(task.body(c, task.schema.load(c, SETTINGS.get(name))))
         for part in parts:
             if isinstance(part, Section):
                 tasks.append(part.task) if part.task else tasks.pop()

@@ -24,8 +24,8 @@ def test_help_shows_the_setting_and_default_of_a_flag(run_fab):
         in text
     )
     text = " ".join(run_fab("--help", "create-user").stdout.split())
-    assert "--no-sudo Do not grant sudo." in text
-    assert "Setting user.sudo, default: true." in text
+    assert "--sudo Grant sudo to the account that runs Jupyter;" in text
+    assert "Setting user.sudo, default: false." in text
     assert "Setting user.authorized_keys, default: empty." in text
     assert "--lines=INT Number of past lines. Default: 50." in " ".join(
         run_fab("--help", "logs").stdout.split()
@@ -61,7 +61,10 @@ def test_a_mistake_gets_one_line_with_the_nearest_name(run_fab, words, answer):
 
 def test_a_flag_that_several_settings_could_mean_names_them(run_fab):
     answer = run_fab("-H", "a", "install-apache", "--name", "x").stderr
-    assert "unknown flag --name; for the setting user.name or jupyter.name, use" in answer
+    assert (
+        "unknown flag --name; for the setting user.name or admin.name or jupyter.name, use"
+        in answer
+    )
 
 
 def test_inv_says_that_a_task_belongs_to_fab():

@@ -35,7 +35,9 @@ def test_risky_changes_have_a_rollback_and_a_login_check(task):
     assert guards
     assert {rollback.seconds for rollback in guards} == {77}
     assert isinstance(parts[-1], VerifyLogin)
-    assert parts[-1].user == "jupyter"
+    assert parts[-1].user == ""  # as the present login
+    for settings, user in (("admin.name=ada", "ada"), ("user.sudo=yes", "jupyter")):
+        assert body(task, settings)[-1].user == user
 
 
 @pytest.fixture

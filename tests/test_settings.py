@@ -132,7 +132,7 @@ def test_the_promised_settings_exist():
 def test_a_file_wins_over_the_defaults(given):
     settings = schema.load(given("user: {name: grace}"))
     assert settings.user.name == "grace"
-    assert settings.user.sudo is True
+    assert settings.user.sudo is False
 
 
 def test_the_environment_wins_over_a_file(given, monkeypatch):
@@ -148,9 +148,9 @@ def test_a_flag_wins_over_the_environment(given, monkeypatch):
 
 
 def test_only_its_flag_turns_off_a_switch_that_is_on(given):
-    assert create_user.settings(given(), {"no_sudo": True}).user.sudo is False
-    assert create_user.settings(given(), {"no_sudo": False}).user.sudo is True
-    assert create_user.settings(given("user: {sudo: false}"), {"no_sudo": False}).user.sudo is False
+    assert create_user.settings(given(), {"sudo": True}).user.sudo is True
+    assert create_user.settings(given(), {"sudo": False}).user.sudo is False
+    assert create_user.settings(given("user: {sudo: true}"), {"sudo": False}).user.sudo is True
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_one_load_does_not_change_the_next(given):
         ("user: {nam: ada}", ("remote_jupyter.user.nam:", "did you mean name?")),
         ("usr: {name: ada}", ("remote_jupyter.usr:", "did you mean user?")),
         ("jupyter: {baseurl: /x}", ("remote_jupyter.jupyter.baseurl:", "did you mean base_url?")),
-        ("zzzz: 1", ("remote_jupyter.zzzz:", "known settings: user, ssh, firewall")),
+        ("zzzz: 1", ("remote_jupyter.zzzz:", "known settings: user, admin, ssh, firewall")),
         ("user: ada", ("remote_jupyter.user: 'ada'", "name", "shell")),
         ("user:", ("remote_jupyter.user: None", "name", "shell")),
         ("user: [name]", ("remote_jupyter.user: ['name']", "name", "shell")),
@@ -228,6 +228,9 @@ BAD = {
     "user.home": ["relative", "/", "/a/../b", "/a b", "/a:b", "/a/", "//a", "/a\nb", "/a%b"],
     "user.shell": ["bash", "/bin/ba sh", "/bin/sh;id", ["/bin/sh"]],
     "user.adopt": ["maybe", None],
+    "admin.name": ["root", "Ada", "a b", "-a", "a" * 32],
+    "admin.authorized_keys": [["two\nlines"]],
+    "admin.adopt": ["maybe", None],
     "user.passwordless_sudo": ["maybe", None],
     "user.copy_root_keys": ["maybe", None],
     "user.remove_keys": [["two\nlines"]],
@@ -405,7 +408,6 @@ def test_each_switch_that_is_on_explains_how_to_turn_it_off():
 def test_each_flag_of_a_task_has_the_help_of_its_setting():
     assert full_setup.help["user"] == schema.help("user.name")
     assert full_setup.help["base_url"] == schema.help("jupyter.base_url")
-    assert create_user.help["no_sudo"] == "Do not grant sudo."
 
 
 def test_the_table_names_the_flag_of_a_setting():
@@ -413,13 +415,17 @@ def test_the_table_names_the_flag_of_a_setting():
     for flag, dotted in flags.items():
         assert schema.flag(dotted) == flag
 
-    @setup("tls.domains", "user.sudo", path="python.prefix", help={"yes": "Do not ask."})
+    @setup("tls.domains", "firewall.enabled", path="python.prefix", help={"yes": "Do not ask."})
     def made(c, s, yes=False):
         """Make something."""
         yield
 
-    assert made.flags == {"domain": "tls.domains", "sudo": "user.sudo", "path": "python.prefix"}
-    assert made.help["no_sudo"] == "Do not grant sudo."
+    assert made.flags == {
+        "domain": "tls.domains",
+        "enabled": "firewall.enabled",
+        "path": "python.prefix",
+    }
+    assert made.help["no_enabled"] == "Leave the firewall as it is."
     assert made.help["yes"] == "Do not ask."
 
 

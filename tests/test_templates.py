@@ -316,7 +316,7 @@ def test_requests_for_other_names_are_rejected(made, domain, allowed, refused):
     [
         ([], {"PermitRootLogin prohibit-password", "PasswordAuthentication no"}),
         (
-            ["ssh.permit_root_login=no", "ssh.password_authentication=yes"],
+            ["admin.name=ada", "ssh.permit_root_login=no", "ssh.password_authentication=yes"],
             {"PermitRootLogin no", "PasswordAuthentication yes"},
         ),
     ],

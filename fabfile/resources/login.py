@@ -30,9 +30,7 @@ class AdministratorLogin(Resource):
     def label(self):
         return f"AdministratorLogin {self.login.user or self.connection.user}"
 
-    @property
-    def unknown(self):
-        return f"there is no account {self.login.user}; run create-admin first"
+    unknown = "the administrator has no account; run create-admin first"
 
     def probe(self):
         return script(

@@ -33,8 +33,8 @@ with fab -f FILE, ~/.fabric.yml, or fabric.yml next to your fabfile. Later sourc
 defaults, your files, the environment (FABRIC_REMOTE_JUPYTER_USER_NAME=ada), the flags of a task.
 
 Passwords are not settings. Give them in the environment (JUPYTER_PASSWORD, USER_PASSWORD,
-ADMIN_PASSWORD, SUDO_PASSWORD), in a file that JUPYTER_PASSWORD_FILE and so on name, or at the prompt of
---ask-password.
+ADMIN_PASSWORD, SUDO_PASSWORD), in a file that JUPYTER_PASSWORD_FILE and so on name, or at the
+prompt of --ask-password.
 """
 
 USER = (

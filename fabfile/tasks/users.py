@@ -88,9 +88,9 @@ def create_user(c, s, ask_password=False):
     },
 )
 def create_admin(c, s, ask_password=False):
-    """Create the administrator's account, with SSH keys and sudo.
+    """Create the administrator's account.
 
-    Jupyter runs in another account, which cannot become root.
+    It has SSH keys and sudo. Jupyter runs in another account, which cannot become root.
     """
     name, folder = s.admin.name, f"/home/{s.admin.name}"
     if not name:

@@ -78,6 +78,8 @@ class Resource:
     needs_reprobe: ClassVar[bool] = False  # a change may change what later resources find
     read_only: ClassVar[bool] = False  # it never changes anything
     slow: ClassVar[bool] = False  # reports show the progress of `apply`
+    # Why its state may stay unknown at the end.
+    unknown: ClassVar[str] = "the program that would tell is missing"
     # How a person undoes the change; {0} is the resource, {1} the names of its packages.
     undo: ClassVar[str]
 
