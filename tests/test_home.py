@@ -23,11 +23,7 @@ from fabfile.kit.resources import (
     download,
     upload,
 )
-<<<<<<< HEAD
 from fabfile.kit.resources import home as home_resources
-=======
-from fabfile.kit.resources.home import as_owner
->>>>>>> 423e187 (Name the test's own function apart from as_owner)
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
 USER = "nobody"
@@ -64,13 +60,9 @@ def run(code, start="", **options):
     )
 
 
-def run_as_owner(code, **options):
+def as_owner(code, **options):
     """Run code as the user."""
-<<<<<<< HEAD
     return run(home_resources.as_owner(USER, code, **options))
-=======
-    return run(as_owner(USER, code, **options))
->>>>>>> 423e187 (Name the test's own function apart from as_owner)
 
 
 def state(folder):
@@ -198,37 +190,37 @@ class TestAsOwner:
     """The primitive."""
 
     def test_it_runs_as_the_user_and_its_groups(self):
-        assert run_as_owner("id -un; id -gn; id -Gn").stdout == "nobody\nnogroup\nnogroup\n"
+        assert as_owner("id -un; id -gn; id -Gn").stdout == "nobody\nnogroup\nnogroup\n"
 
     def test_the_status_and_both_outputs_come_back(self):
-        answer = run_as_owner("echo out; echo err >&2; exit 7")
+        answer = as_owner("echo out; echo err >&2; exit 7")
         assert (answer.returncode, answer.stdout, answer.stderr) == (7, "out\n", "err\n")
 
     def test_a_failure_ends_the_code(self):
-        assert run_as_owner("false; echo on").stdout == ""
+        assert as_owner("false; echo on").stdout == ""
 
     def test_no_descriptor_is_inherited(self):
         code = "for fd in 3 4 5 6 7 8 9; do [ ! -e /proc/$$/fd/$fd ] || echo $fd; done"
-        assert run_as_owner(code).stdout == ""
+        assert as_owner(code).stdout == ""
 
     def test_the_input_is_empty(self):
-        assert run_as_owner("readlink /proc/self/fd/0; cat").stdout == "/dev/null\n"
+        assert as_owner("readlink /proc/self/fd/0; cat").stdout == "/dev/null\n"
 
     def test_root_cannot_come_back(self):
-        assert "NoNewPrivs:\t1" in run_as_owner("cat /proc/self/status").stdout
+        assert "NoNewPrivs:\t1" in as_owner("cat /proc/self/status").stdout
 
     def test_the_environment_is_the_users(self, monkeypatch):
         monkeypatch.setenv("TOKEN", SECRET)
-        assert SECRET not in run_as_owner("env").stdout
+        assert SECRET not in as_owner("env").stdout
 
     def test_the_code_is_in_no_argument_list(self):
-        answer = run_as_owner("word=xyzzy; grep -l xy[z]zy /proc/[0-9]*/cmdline 2>/dev/null || :")
+        answer = as_owner("word=xyzzy; grep -l xy[z]zy /proc/[0-9]*/cmdline 2>/dev/null || :")
         assert answer.stdout == ""
 
     @pytest.mark.parametrize("stubborn", ["", "trap '' TERM; ", "kill -STOP $$; "])
     def test_it_ends_after_its_time(self, stubborn):
         began = time.monotonic()
-        answer = run_as_owner(f"{stubborn}while :; do sleep 1; done", seconds=1)
+        answer = as_owner(f"{stubborn}while :; do sleep 1; done", seconds=1)
         assert answer.returncode == 1
         assert "gave up after 1 s" in answer.stderr
         assert time.monotonic() - began < 10
@@ -236,19 +228,15 @@ class TestAsOwner:
     def test_a_pipe_does_not_hang_it(self, home):
         os.mkfifo(home / "fifo")
         (home / "fifo").chmod(0o644)
-        assert run_as_owner(f"cat {home}/fifo", seconds=1).returncode == 1
+        assert as_owner(f"cat {home}/fifo", seconds=1).returncode == 1
 
     def test_its_output_is_limited(self):
-        answer = run_as_owner("cat /dev/zero", size=1000)
+        answer = as_owner("cat /dev/zero", size=1000)
         assert answer.returncode
         assert len(answer.stdout) == 1000
         assert "more than 1000 bytes" in answer.stderr
 
     def test_a_missing_user_has_an_answer(self):
-<<<<<<< HEAD
         answer = run(home_resources.as_owner("no-such-user", "echo on", no_user="echo absent"))
-=======
-        answer = run(as_owner("no-such-user", "echo on", no_user="echo absent"))
->>>>>>> 423e187 (Name the test's own function apart from as_owner)
         assert answer.stdout == "absent\n"
         assert run(home_resources.as_owner("no-such-user", "echo on")).returncode == 1
