@@ -3,19 +3,27 @@
 import datetime
 import ipaddress
 import time
+from pathlib import Path
 
+import fabric
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from fabric import Connection
+from invoke import Config, Context, Exit
 
+from fabfile.kit.errors import RemoteError
 from fabfile.kit.resources import check
 from fabfile.kit.resources.check import ok
+from fabfile.kit.shell import Answer
 from fabfile.local.certificate import own_pair
 from fabfile.settings import schema
 from fabfile.tasks import preflight as checks
+from fabfile.tasks import service, ssh_keys, system
 from fabfile.tasks.jupyter import no_overrides, outermost
+from fabfile.tasks.ssh_keys import create_ssh_key
 from fabfile.tasks.users import public_keys
 
 GIB = 1 << 20
@@ -155,7 +163,98 @@ def test_a_folder_inside_another_is_not_named_again(folders, kept):
     assert outermost(*folders) == kept
 
 
+# -- what a server says, and when it says nothing
+
+
+BOOTED = Answer(0, "one\n", "")
+
+
+class Rebooting:
+    """A root shell whose answers about the boot come from a list; the last one stays."""
+
+    def __init__(self, *boots, order=BOOTED):
+        self.boots, self.order, self.round_trips = list(boots), order, 0
+
+    def batch(self, steps, stop=False):
+        self.round_trips += 1
+        if len(steps) == 2:
+            return [BOOTED, self.order]
+        if "is-system-running" in steps[0]:
+            return [Answer(0, "running\n", "")]
+        boot = self.boots.pop(0) if len(self.boots) > 1 else self.boots[0]
+        return [Answer(0, boot, "")]
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Let time pass only in sleep."""
+    now = [0.0]
+    monkeypatch.setattr(system.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(system.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+
+def test_a_reboot_is_waited_for(clock):
+    shell = Rebooting("one\n", "one\n", "two\n")
+    assert system.rebooted(lambda: shell) == (9.0, "running")
+
+
+def test_a_server_that_does_not_reboot_is_given_up(clock):
+    shell = Rebooting("one\n")
+    with pytest.raises(RemoteError, match="600 s after"):
+        system.rebooted(lambda: shell)
+    assert shell.round_trips <= 201
+
+
+def test_a_refused_reboot_ends_the_wait(clock):
+    shell = Rebooting("one\n", order=Answer(1, "", "denied"))
+    with pytest.raises(RemoteError, match="the reboot failed: denied"):
+        system.rebooted(lambda: shell)
+
+
+def test_a_log_cannot_write_to_the_terminal(monkeypatch, capsys):
+    def ask_service(c, name, step, on_line):
+        on_line("a\x1b]0;title\x07b")
+
+    monkeypatch.setattr(service, "ask_service", ask_service)
+    service.logs(Connection("web"))
+    out = capsys.readouterr().out
+    assert "title" in out
+    assert not {"\x1b", "\x07"} & set(out)
+
+
 # -- keys
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_dry_run_of_create_ssh_key_says_whether_it_would(tmp_path, exists):
+    c = Context(Config({"run": {"dry": True}}))
+    path = tmp_path / "id"
+    if exists:
+        path.touch()
+        Path(f"{path}.pub").touch()
+        create_ssh_key(c, path=str(path), no_passphrase=True)
+        return
+    with pytest.raises(Exit) as caught:
+        create_ssh_key(c, path=str(path), no_passphrase=True)
+    assert caught.value.code == 3
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("authorized", [False, True])
+def test_a_dry_run_of_copy_ssh_key_says_whether_it_would(tmp_path, monkeypatch, authorized):
+    (tmp_path / "id.pub").write_text(f"{KEY}\n")
+    monkeypatch.setattr(ssh_keys, "log_in", lambda c: None)
+    monkeypatch.setattr(ssh_keys, "has_key", lambda transport, line: authorized)
+    c = Connection("web", config=fabric.Config(overrides={"run": {"dry": True}}))
+    if authorized:
+        ssh_keys.copy_ssh_key(c, key=str(tmp_path / "id.pub"))
+        return
+    with pytest.raises(Exit) as caught:
+        ssh_keys.copy_ssh_key(c, key=str(tmp_path / "id.pub"))
+    assert caught.value.code == 3
 
 
 def test_keys_are_taken_as_text_or_from_files(tmp_path):

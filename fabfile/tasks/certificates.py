@@ -13,7 +13,7 @@ from ..kit.errors import RemoteError
 from ..kit.host import Host
 from ..kit.plan import Flush
 from ..kit.quote import Shell, script
-from ..kit.report import say
+from ..kit.report import printable, say
 from ..kit.resources import Check, Directory, File, Handler, Package, Service
 from ..kit.resources.check import clock
 from ..local.certificate import names_of
@@ -217,10 +217,10 @@ def cert_status(c, domain=None):
         installed, served, renewal = (answer.out for answer in answers)
         rows = status_rows(installed, served, renewal, names(c, s))
     except (RemoteError, ValueError) as error:
-        say(f"{c.original_host}  {error}", sys.stderr)
+        say(f"{c.original_host}  {printable(str(error))}", sys.stderr)
         raise Exit(code=1) from None
     for name, text in rows.items():
-        say(f"{c.original_host}  {name:<12} {text}")
+        say(f"{c.original_host}  {name:<12} {printable(text)}")
 
 
 def check_status(c, domain=None, **_):

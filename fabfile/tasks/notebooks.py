@@ -15,7 +15,7 @@ from ..kit.errors import RemoteError
 from ..kit.host import Host
 from ..kit.patchwork import environment, transfers
 from ..kit.quote import sh, words
-from ..kit.report import say
+from ..kit.report import printable, say
 from ..kit.resources import Package
 from ..kit.task import BAD_REQUEST, PENDING
 from ..local.openssh import ssh_config, ssh_environment
@@ -144,8 +144,8 @@ def changed_files(c, command, variables):
     """
     done = subprocess.run(command, env=variables, capture_output=True, text=True, errors="replace")
     if done.returncode:
-        raise Exit(f"{c.original_host}  rsync failed: {done.stderr.strip()}", 1)
-    return re.findall(r"^(?:[<>]f\S+|\*deleting) +(.+)$", done.stdout, re.M)
+        raise Exit(f"{c.original_host}  rsync failed: {printable(done.stderr).strip()}", 1)
+    return re.findall(r"^(?:[<>]f\S+|\*deleting) +(.+)$", printable(done.stdout), re.M)
 
 
 def tell(c, copied, newer, pull):

@@ -8,7 +8,7 @@ from invoke import Exit
 from ..kit.errors import RemoteError
 from ..kit.host import Host
 from ..kit.quote import script, sh
-from ..kit.report import say
+from ..kit.report import printable, say
 from ..kit.task import BAD_REQUEST
 from ..local.forwarding import show_page
 from ..settings import settings_for
@@ -90,7 +90,9 @@ def change_state(c, verb, step, result):
         return
     answer = ask_service(c, name, step(jupyter_service(s)))
     if not answer.ok:
-        raise Exit(f"{c.original_host}  {name}.service: {verb} failed\n{answer.err.strip()}", 1)
+        raise Exit(
+            f"{c.original_host}  {name}.service: {verb} failed\n{printable(answer.err).strip()}", 1
+        )
     say(f"{c.original_host}  {name}.service {result}")
 
 
@@ -111,10 +113,10 @@ def status(c):
     if facts.get("LoadState") != "loaded":
         raise Exit(missing(c, s.jupyter.name), 1)
     for name, value in status_rows(facts, ready.ok, jupyter_url(c, s)).items():
-        say(f"{c.original_host}  {unit}  {name}: {value}")
+        say(f"{c.original_host}  {unit}  {name}: {printable(value)}")
     if facts["ActiveState"] != "active" or not ready.ok:
         fix = f"{c.original_host}  fix it with: start; for the reason see: logs"
-        raise Exit("\n".join(filter(None, [ready.err.strip(), fix])), 1)
+        raise Exit("\n".join(filter(None, [printable(ready.err).strip(), fix])), 1)
 
 
 def status_rows(facts, responds, url):
@@ -144,7 +146,7 @@ def logs(c, follow=False, lines=50):
     name = check_service(c, lines).jupyter.name
     step = script(LOG, name=name, unit=f"{name}.service", lines=lines, follow=follow)
     with contextlib.suppress(*[KeyboardInterrupt] * follow):
-        ask_service(c, name, step, on_line=say)
+        ask_service(c, name, step, on_line=lambda line: say(printable(line)))
 
 
 @service_task(no_browser="Print the address without opening a browser.")

@@ -8,7 +8,7 @@ from fabric import Connection, task
 from invoke import Exit
 
 from ..kit.errors import RemoteError
-from ..kit.report import say
+from ..kit.report import printable, say
 from ..kit.resources.user import keys_in
 from ..kit.task import BAD_REQUEST, PENDING
 from ..local.ssh_keys import copy_key, has_key, key_lock, log_in, public_key
@@ -99,6 +99,6 @@ def copy_ssh_key(c, key=None):
             copy_key(transport, line)
             say(f"{c.host}  {file} is now authorized for {c.user}")
     except RemoteError as error:
-        raise Exit(f"{c.host}  {error}", 1) from None
+        raise Exit(f"{c.host}  {printable(str(error))}", 1) from None
     except ValueError as error:
         raise Exit(str(error), BAD_REQUEST) from None

@@ -9,7 +9,7 @@ from invoke import Exit
 from ..kit.errors import RemoteError
 from ..kit.host import Host
 from ..kit.quote import script
-from ..kit.report import say
+from ..kit.report import printable, say
 from ..kit.resources import Check
 from ..kit.resources.check import fail, ok
 from ..resources import PackagesUpgraded, ReleaseUpgraded
@@ -116,7 +116,7 @@ def rebooted(open_shell, timeout=REBOOT_TIMEOUT):
             if now.out == before.out:
                 continue
             [state] = shell.batch([script(SYSTEM_STATE, timeout=SYSTEM_TIMEOUT)])
-            return time.monotonic() - started, state.out.strip()
+            return time.monotonic() - started, printable(state.out).strip()
         except RemoteError:
             continue
     raise RemoteError(
