@@ -21,7 +21,8 @@ from fabfile.kit.shell import Answer
 from fabfile.local.certificate import own_pair
 from fabfile.settings import schema
 from fabfile.tasks import preflight as checks
-from fabfile.tasks import service, ssh_keys, system
+from fabfile.tasks import service, ssh_keys
+from fabfile.tasks import system as updating
 from fabfile.tasks.jupyter import no_overrides, outermost
 from fabfile.tasks.ssh_keys import create_ssh_key
 from fabfile.tasks.users import public_keys
@@ -192,26 +193,28 @@ class Rebooting:
 def clock(monkeypatch):
     """Let time pass only in sleep."""
     now = [0.0]
-    monkeypatch.setattr(system.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(system.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(updating.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(
+        updating.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds)
+    )
 
 
 def test_a_reboot_is_waited_for(clock):
     shell = Rebooting("one\n", "one\n", "two\n")
-    assert system.rebooted(lambda: shell) == (9.0, "running")
+    assert updating.rebooted(lambda: shell) == (9.0, "running")
 
 
 def test_a_server_that_does_not_reboot_is_given_up(clock):
     shell = Rebooting("one\n")
     with pytest.raises(RemoteError, match="600 s after"):
-        system.rebooted(lambda: shell)
+        updating.rebooted(lambda: shell)
     assert shell.round_trips <= 201
 
 
 def test_a_refused_reboot_ends_the_wait(clock):
     shell = Rebooting("one\n", order=Answer(1, "", "denied"))
     with pytest.raises(RemoteError, match="the reboot failed: denied"):
-        system.rebooted(lambda: shell)
+        updating.rebooted(lambda: shell)
 
 
 def test_a_log_cannot_write_to_the_terminal(monkeypatch, capsys):
