@@ -214,7 +214,8 @@ def test_only_a_file_without_our_mark_is_a_conflict(tmp_path):
 
 def test_a_probe_changes_nothing(tmp_path):
     (tmp_path / "file").write_text("x")
-    before = (tmp_path / "file").stat(), tmp_path.stat().st_mtime_ns
+    paths = (tmp_path / "file", tmp_path)
+    before = [path.stat().st_ctime_ns for path in paths]  # reading changes only st_atime
     for resource in (
         file(tmp_path / "file"),
         file(tmp_path / "absent"),
@@ -225,7 +226,8 @@ def test_a_probe_changes_nothing(tmp_path):
         SelfSigned(str(tmp_path / "absent"), str(tmp_path / "key"), ("a",)),
     ):
         look(resource)
-    assert before == ((tmp_path / "file").stat(), tmp_path.stat().st_mtime_ns)
+    assert before == [path.stat().st_ctime_ns for path in paths]
+    assert (tmp_path / "file").read_text() == "x"
 
 
 # -- directories
