@@ -100,6 +100,7 @@ class TestLinks:
         answer = run(resources(home)[kind].probe())
         assert SECRET not in answer.stdout
         assert "there" not in answer.stdout
+        assert "ours" not in answer.stdout
         assert "root" not in answer.stdout
 
     @pytest.mark.parametrize("kind", KINDS)

@@ -87,7 +87,7 @@ class Directory(Resource):
         own = sh("\n[ -z {} ] || chgrp {} {}", self.group, self.group, self.path)
         code = program(
             "make-directory",
-            path=self.path,
+            directory=self.path,
             parent=self.path.rpartition("/")[0] or "/",
             owner=f"{self.owner}:{self.group}",
             mode=self.mode,
