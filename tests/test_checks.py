@@ -14,15 +14,19 @@ from cryptography.x509.oid import NameOID
 from fabric import Connection
 from invoke import Config, Context, Exit
 
+from fabfile.kit import task
 from fabfile.kit.errors import RemoteError
 from fabfile.kit.resources import check
 from fabfile.kit.resources.check import ok
 from fabfile.kit.shell import Answer
+from fabfile.kit.task import CommandLine
 from fabfile.local.certificate import own_pair
+from fabfile.local.visit import Step
 from fabfile.settings import schema
 from fabfile.tasks import preflight as checks
 from fabfile.tasks import service, ssh_keys
 from fabfile.tasks import system as updating
+from fabfile.tasks import verify as verifying
 from fabfile.tasks.jupyter import no_overrides, outermost
 from fabfile.tasks.ssh_keys import create_ssh_key
 from fabfile.tasks.users import public_keys
@@ -226,6 +230,18 @@ def test_a_log_cannot_write_to_the_terminal(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "title" in out
     assert not {"\x1b", "\x07"} & set(out)
+
+
+def test_verify_leaves_the_file_of_all_hosts_to_the_end(tmp_path, monkeypatch):
+    path = tmp_path / "verify.json"
+    line = CommandLine()
+    line.running = True
+    monkeypatch.setattr(task, "command_line", line)
+    monkeypatch.setattr(verifying, "steps", lambda c, s, secret: [Step("server", True, "runs")])
+    for host in ("a", "b"):
+        verifying.verify.body(Connection(host), json=str(path))
+    assert path.read_text() == ""  # hosts run side by side, and none writes it
+    assert [result["host"] for result in line.results[str(path)]] == ["a", "b"]
 
 
 # -- keys

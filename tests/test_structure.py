@@ -136,8 +136,11 @@ class TestLayout:
                 joined.setdefault(name, set()).add(call.partition(".body(")[0])
         del joined["tasks/presets.py"]
         assert joined == {
+            # A site needs its modules; an ACME server's challenge needs a site, or Apache at least.
             "tasks/apache.py": {"enable_apache_modules", "configure_apache", "install_apache"},
+            # The service runs the Jupyter of this Python.
             "tasks/jupyter.py": {"install_anaconda"},
+            # A new release has another Python, for which both are set up again.
             "tasks/system.py": {"install_anaconda", "configure_jupyter"},
         }
 

@@ -16,7 +16,7 @@ def test_jupyter_works_after_upgrade_from_debian_12_to_13(tunnelled, new_host, r
     )
     refused = run(host, "release-upgrade", check=False, settings=TUNNEL)
     assert refused.status == 2
-    assert "say --yes" in refused.err
+    assert "run it with --yes" in refused.err
     other = "/etc/apt/sources.list.d/other.list"
     host.ssh(f"apt-mark hold curl; echo 'deb http://other.example/ stable main' >{other}")
     for why, fix in (
