@@ -18,7 +18,7 @@ from fabfile.settings import schema
 from fabfile.settings.templates import render
 from fabfile.tasks.apache import path_judge
 
-NASTY = '/srv/a b\'s "notes" $HOME %h \\n {{ x }} {% y %} ünï'
+NASTY = '/srv/ada\'s "notes" $HOME %h \\n {{ x }} {% y %} ünï'
 
 
 @pytest.fixture
@@ -176,6 +176,30 @@ def test_the_unit_names_no_directory_twice(made):
     settings = ("user.home=/srv/ada", "jupyter.notebook_dir=/srv/ada/x", "python.prefix=/srv/adam")
     found = unit(made(configure_jupyter, "jupyter.service", *settings))
     assert [words(value) for value in found["ReadWritePaths"]] == [["/srv/ada"], ["/srv/adam"]]
+
+
+@pytest.mark.parametrize("settings", [(), ("user.sudo=true",), ("jupyter.sudo=true",)])
+def test_the_unit_protects_the_startup_files(made, settings):
+    found = unit(made(configure_jupyter, "jupyter.service", "user.home=/srv/ada", *settings))
+    read_only = [words(value)[0].removeprefix("-/srv/ada/") for value in found["ReadOnlyPaths"]]
+    assert {".ssh", ".bashrc", ".bash_profile", ".zshenv", "bin"} <= {*read_only}
+    assert [words(value) for value in found["BindPaths"]] == [
+        ["-/srv/ada/.config"],
+        ["-/srv/ada/.local"],
+    ]
+
+
+@pytest.mark.parametrize("runner", ["systemd", "tmux"])
+def test_only_sudo_in_jupyter_opens_the_unit(made, runner):
+    def options(*settings):
+        return unit(
+            made(configure_jupyter, "jupyter.service", f"jupyter.runner={runner}", *settings)
+        )
+
+    assert options() == options("user.sudo=true")
+    assert options()["PrivateUsers"] == options()["PrivateTmp"] == ["yes"]
+    assert "-/run/user" in options()["InaccessiblePaths"]
+    assert {"PrivateUsers", "InaccessiblePaths"} & {*options("jupyter.sudo=true")} == set()
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed here")

@@ -12,6 +12,7 @@ tls             self-signed certificates and copies of certificates
 certbot         certificates from an ACME server
 renewal         what happens after a renewal, and certificates to remove
 reach           whether the world reaches the server for an ACME challenge
+startup         what a login of the user runs
 sshd            effective settings of sshd, and known host keys
 ufw             the firewall and its rules
 """
@@ -33,6 +34,7 @@ from .jupyter import LoadedSettings, PasswordFile
 from .pip import PipPackages, PipUpdates, Venv
 from .renewal import CertbotAutorenew, CertbotCertAbsent
 from .sshd import KnownHostKey, SshdSettings
+from .startup import StartupFiles
 from .tls import CertificateCopy, CertificateCopyAbsent, SelfSigned
 from .ufw import UfwEnabled, UfwIpv6, UfwOnly, UfwRule
 
@@ -67,6 +69,7 @@ __all__ = [
     "SelfSigned",
     "ServedCertificate",
     "SshdSettings",
+    "StartupFiles",
     "Terms",
     "UfwEnabled",
     "UfwIpv6",

@@ -7,8 +7,9 @@ from ..kit.host import Host
 from ..kit.quote import script
 from ..kit.resources import Check, Directory, File, FileAbsent, MovedAside, Package
 from ..kit.resources.check import fail, ok
-from ..resources import PasswordFile
+from ..resources import PasswordFile, StartupFiles
 from ..resources.jupyter import LoadedSettings
+from ..resources.startup import PARENTS, PROTECTED
 from ..resources.tls import is_address
 from ..settings import password, setup
 from ..settings.certificate import JUPYTER_FOLDER, served_certificate
@@ -73,6 +74,8 @@ def configure_jupyter(c, s, ask_password=False):
     yield Check("other configuration", script(JSON_FILES, folder=config), no_overrides)
     yield Directory(config, user, mode="0700")
     yield Directory(notebook_dir(s), user, mode="", adopt=False)
+    # The unit can protect only what exists.
+    yield StartupFiles(user, home(s))
     yield from classic_configuration(config, user, service)
     yield PasswordFile(
         f"{config}/password-hash",
@@ -144,7 +147,9 @@ def template_values(c, s):
         "by_address": any(map(is_address, host_names)),
         "behind_proxy": s.jupyter.access == "apache",
         "tls": JUPYTER_FOLDER if s.jupyter.access == "direct" else "",
-        "writable": outermost(home(s), notebook_dir(s), prefix(s), *["/tmp"] * tmux),
+        "writable": outermost(home(s), notebook_dir(s), prefix(s)),
+        "startup": [f"{home(s)}/{name}" for name in PROTECTED],
+        "startup_parents": [f"{home(s)}/{name}" for name in PARENTS],
         "name": s.jupyter.name,
         "session": session_script(s) if tmux else "",
         "sudo": s.jupyter.sudo,
