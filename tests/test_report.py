@@ -18,10 +18,10 @@ from fabfile.kit.report import (
     WOULD,
     Progress,
     Report,
-    say,
     write_json,
 )
 from fabfile.kit.resources import Package
+from fabfile.kit.terminal import say
 
 
 def report(*statuses, **options):

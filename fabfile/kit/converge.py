@@ -20,10 +20,11 @@ from .plan import (
     report_ok,
     said,
 )
-from .report import CHANGED, FAILED, OK, WARNING, Progress, Report, indented
+from .report import CHANGED, FAILED, OK, WARNING, Progress, Report
 from .resources.base import Handler
 from .rollback import Rollback, VerifyLogin
 from .shell import Answer, Shell
+from .terminal import indented
 
 # What a run reports as done is on disk. One sync per stretch, as one per file would be slow.
 SYNC = "sync -f / /etc /home /usr /var 2>/dev/null || :\n"

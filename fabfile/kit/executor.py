@@ -13,8 +13,9 @@ from invoke.exceptions import UnknownFileType
 from invoke.util import yaml
 
 from .host import Host
-from .report import WOULD, say, write_hosts, write_json
+from .report import WOULD, write_hosts, write_json
 from .task import BAD_REQUEST, PENDING, SetupTask, command_line, hidden
+from .terminal import say
 
 SIDE_BY_SIDE = 32  # hosts at once
 

@@ -9,13 +9,13 @@ import re
 import shlex
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import paramiko
 
 from .errors import Unreachable
+from .terminal import answered_yes, has_terminal
 
 REMOVE_OLD = "If the change is right, remove the old key with: ssh-keygen -R '{}'"
 DEAD_AFTER = 40  # seconds without an acknowledgement until a connection counts as dead
@@ -128,7 +128,8 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
                 f"{unknown}, and the server shows no certificate of the authority that "
                 f"known_hosts trusts for it; {add}"
             )
-        if self.strict == "ask" and not confirmed(f"{unknown}. Connect and remember it?"):
+        question = f"{unknown}. Connect and remember it?"
+        if self.strict == "ask" and not (has_terminal() and answered_yes(question)):
             raise Unreachable(f"{unknown}, and StrictHostKeyChecking is ask; {add}")
         self.record(kind, data)
 
@@ -231,13 +232,3 @@ def lines_about(host, path):
             "known_hosts"
         ) from None
     return found.stdout.splitlines()
-
-
-def confirmed(question):
-    """Return whether the operator says yes on the terminal; without one the answer is no."""
-    from .report import asking
-
-    if not sys.stdin.isatty():
-        return False
-    with asking():
-        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

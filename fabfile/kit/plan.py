@@ -8,10 +8,11 @@ from typing import Any
 
 from .errors import PlanFailed
 from .ledger import Ledger, Notes
-from .report import FAILED, OK, UNKNOWN, WARNING, WOULD, Report, indented
+from .report import FAILED, OK, UNKNOWN, WARNING, WOULD, Report
 from .resources.base import CANNOT_KNOW, Handler, Resource
 from .rollback import VerifyLogin
 from .shell import Answer, Shell
+from .terminal import indented
 
 GO_ON = "Fix this and run the same command again; it continues from here."
 

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
+
+from .terminal import coloured, indented, printable, say, screen
 
 if TYPE_CHECKING:
     from .resources.base import Resource
 
-OK, CHANGED, FAILED, UNKNOWN, WOULD, WARNING = (
-    "ok",
-    "changed",
-    "failed",
-    "unknown",
-    "would change",
-    "warning",
-)
+OK, CHANGED, FAILED = "ok", "changed", "failed"
+UNKNOWN, WOULD, WARNING = "unknown", "would change", "warning"
 COLOURS = {OK: "32", CHANGED: "33", WOULD: "36", FAILED: "31", UNKNOWN: "35", WARNING: "33"}
-
-# Held while something is printed, and while a person is asked something.
-_screen = threading.RLock()
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass
@@ -148,37 +137,9 @@ class Progress:
             width = os.get_terminal_size().columns
             seconds = time.monotonic() - self.started
             line = f"{self.prefix}  {seconds:.0f} s  {self.resource.progress(text)}"
-            with _screen:
+            with screen:
                 sys.stdout.write("\r\x1b[K" + line[: width - 1])
                 sys.stdout.flush()
-
-
-def say(text: str, stream: TextIO | None = None) -> None:
-    """Print one text, without mixing it with those of other hosts."""
-    stream = stream or sys.stdout
-    with _screen:
-        clear = "\r\x1b[K" if sys.stdout.isatty() else ""
-        # A host's answer may hold bytes that are no text.
-        try:
-            stream.write(clear + text.encode(errors="replace").decode() + "\n")
-            stream.flush()
-        except BrokenPipeError:
-            # The reader has gone (| head); the run goes on, as it would be half done otherwise.
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")
-
-
-def coloured(text: str, colour: str | None) -> str:
-    """Return *text* in an ANSI colour if standard output is a terminal and NO_COLOR is not set."""
-    return (
-        f"\x1b[{colour}m{text}\x1b[0m"
-        if colour and sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        else text
-    )
-
-
-def indented(text: str) -> str:
-    """Return *text* with each line moved to the right."""
-    return "\n".join(f"    {line}" for line in text.splitlines())
 
 
 def write_json(path: str | os.PathLike, reports: Iterable[Report]) -> None:
@@ -191,18 +152,3 @@ def write_hosts(path: str | os.PathLike, results: Sequence[Mapping[str, Any]]) -
     with open(path, "w", encoding="utf-8") as file:
         json.dump({"hosts": results}, file, indent=1)
         file.write("\n")
-
-
-def printable(text: str) -> str:
-    """Return *text* without control characters, so that a server cannot write to the terminal."""
-    return _CONTROL.sub("?", text.replace("\r\n", "\n"))
-
-
-@contextmanager
-def asking() -> Iterator[None]:
-    """Stop the display of all hosts while the operator is asked something."""
-    with _screen:
-        if sys.stdout.isatty():
-            sys.stdout.write("\r\x1b[K")
-            sys.stdout.flush()
-        yield

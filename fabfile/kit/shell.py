@@ -15,8 +15,8 @@ from paramiko import SSHException
 from .connect import connect
 from .errors import ConnectionLost, PasswordMissing, RemoteError, Unreachable
 from .quote import sh, words
-from .report import asking, printable
 from .secret import Secret, given, prompt
+from .terminal import asking, printable
 
 PREAMBLE = """
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

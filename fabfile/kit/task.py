@@ -2,7 +2,6 @@
 
 import inspect
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,8 +17,9 @@ from .converge import converge
 from .errors import RemoteError
 from .host import Host
 from .plan import GO_ON, Plan, Section
-from .report import Report, asking, write_hosts, write_json
+from .report import Report, write_hosts, write_json
 from .settings import InvalidSetting, Schema
+from .terminal import answered_yes, has_terminal
 
 BAD_REQUEST, PENDING = 2, 3  # exit statuses
 Body = Callable[..., Iterable]  # a generator function (c, settings, …) of resources
@@ -256,9 +256,7 @@ def confirm(c: Connection, question: str, yes: bool = False) -> None:
     """Ask for confirmation on the terminal, unless *yes*; raises Exit if the answer is no."""
     if yes or c.config.run.dry:
         return
-    if not sys.stdin.isatty():
+    if not has_terminal():
         raise Exit(f"{question}: there is no terminal to ask on; add --yes", BAD_REQUEST)
-    with asking():
-        answer = input(f"{question}? [y/N] ")
-    if answer.strip().lower() not in ("y", "yes"):
+    if not answered_yes(f"{question}?"):
         raise Exit("Nothing was changed.", 1)

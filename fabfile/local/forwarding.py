@@ -23,7 +23,7 @@ from urllib.error import URLError
 from fabric import Connection
 from invoke import Exit
 
-from ..kit.report import say
+from ..kit.terminal import say
 from .openssh import ssh_environment, ssh_words
 from .ports import free_port, holder, is_free
 

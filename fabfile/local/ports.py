@@ -10,7 +10,7 @@ import subprocess
 
 from invoke import Exit
 
-from ..kit.report import say
+from ..kit.terminal import say
 
 PORTS_TRIED = 100
 

@@ -13,9 +13,9 @@ from ..kit.errors import RemoteError
 from ..kit.host import Host
 from ..kit.plan import Flush
 from ..kit.quote import Shell, script
-from ..kit.report import printable, say
 from ..kit.resources import Check, Directory, File, Handler, Package, Service
 from ..kit.resources.check import clock
+from ..kit.terminal import printable, say
 from ..local.certificate import names_of
 from ..resources import (
     AcmeCertificate,

@@ -15,9 +15,9 @@ from ..kit.errors import RemoteError
 from ..kit.host import Host
 from ..kit.patchwork import environment, transfers
 from ..kit.quote import sh, words
-from ..kit.report import printable, say
 from ..kit.resources import Package
 from ..kit.task import BAD_REQUEST, PENDING
+from ..kit.terminal import printable, say
 from ..local.openssh import ssh_config, ssh_environment
 from ..settings import settings_for, setup
 from ..settings.derived import notebook_dir

@@ -8,8 +8,8 @@ from invoke import Exit
 from ..kit.errors import RemoteError
 from ..kit.host import Host
 from ..kit.quote import script, sh
-from ..kit.report import printable, say
 from ..kit.task import BAD_REQUEST
+from ..kit.terminal import printable, say
 from ..local.forwarding import show_page
 from ..settings import settings_for
 from ..settings.derived import jupyter_service, jupyter_url

@@ -8,9 +8,9 @@ from fabric import Connection, task
 from invoke import Exit
 
 from ..kit.errors import RemoteError
-from ..kit.report import printable, say
 from ..kit.resources.user import keys_in
 from ..kit.task import BAD_REQUEST, PENDING
+from ..kit.terminal import printable, say
 from ..local.ssh_keys import copy_key, has_key, key_lock, log_in, public_key
 
 KEY_TYPES = ("ed25519", "ecdsa", "rsa")

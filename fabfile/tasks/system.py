@@ -9,9 +9,9 @@ from invoke import Exit
 from ..kit.errors import RemoteError
 from ..kit.host import Host
 from ..kit.quote import script
-from ..kit.report import printable, say
 from ..kit.resources import Check
 from ..kit.resources.check import fail, ok
+from ..kit.terminal import printable, say
 from ..resources import PackagesUpgraded, ReleaseUpgraded
 from ..resources.apt import NEXT
 from ..settings import settings_for, setup

@@ -6,8 +6,8 @@ import threading
 from fabric import task
 from invoke import Exit
 
-from ..kit.report import say
 from ..kit.task import BAD_REQUEST
+from ..kit.terminal import say
 from ..local.forwarding import Tunnel, ended_by_signals
 from ..local.openssh import check_ssh
 from ..settings import settings_for

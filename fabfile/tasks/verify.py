@@ -10,8 +10,9 @@ from invoke import Exit
 from ..kit.errors import RemoteError
 from ..kit.host import Host
 from ..kit.quote import script, sh
-from ..kit.report import FAILED, OK, Report, say
+from ..kit.report import FAILED, OK, Report
 from ..kit.task import BAD_REQUEST, check_writable, write_result
+from ..kit.terminal import say
 from ..local.forwarding import Lost, Tunnel
 from ..local.openssh import check_ssh, ssh_environment
 from ..settings import password, settings_for
