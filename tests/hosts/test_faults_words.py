@@ -35,7 +35,7 @@ def test_passwords_and_folders_may_hold_any_character(used, full_setup, fab):
     folder = f"/srv/Meine Bücher %h {TRAP.replace('/', '')} ü"
     odd = {
         "JUPYTER_PASSWORD": web,
-        "USER_PASSWORD": own,
+        "ADMIN_PASSWORD": own,
         "FABRIC_REMOTE_JUPYTER_JUPYTER_NOTEBOOK_DIR": folder,
     }
     run = full_setup(used, **odd)
@@ -54,10 +54,10 @@ def test_passwords_and_folders_may_hold_any_character(used, full_setup, fab):
     )
     assert (used.root / folder[1:] / "nöte.txt").read_text() == "Grüße"
     assert one.compute("import os; os.getcwd()") == repr(folder)
-    sudo = used.ssh("sudo -S -p '' id -u", user="jupyter", input=f"{own}\n")
+    sudo = used.ssh("sudo -S -p '' id -u", user="admin", input=f"{own}\n")
     assert sudo.stdout == "0\n"
-    jupyter = Server(f"jupyter@{used.address}", used.key)
-    assert full_setup(jupyter, SUDO_PASSWORD=own, **odd).is_calm
+    admin = Server(f"admin@{used.address}", used.key)
+    assert full_setup(admin, SUDO_PASSWORD=own, **odd).is_calm
 
     back = full_setup(used)
     assert back.status == 0
@@ -113,14 +113,12 @@ def test_passwords_and_hashes_stay_in_their_own_files(used, task, tmp_path):
     for name, password in passwords.items():
         (tmp_path / name).write_text(f"{password}\n")
         env[f"{name}_FILE"] = str(tmp_path / name)
-    used.nsenter("chpasswd", input=f"jupyter:{passwords['SUDO_PASSWORD']}\n")
+    used.nsenter("chpasswd", input=f"admin:{passwords['SUDO_PASSWORD']}\n")
     used.nsenter("touch /root/began; sleep 0.1")
     used.nsenter(WATCH_ALL, input=WATCH)
     try:
         with all_processes() as seen:
-            run = task(
-                Server(f"jupyter@{used.address}", used.key), "full-setup", "--verbose", **env
-            )
+            run = task(Server(f"admin@{used.address}", used.key), "full-setup", "--verbose", **env)
     finally:
         used.nsenter(UNWATCH)
     assert run.status == 0, run.text

@@ -98,9 +98,16 @@ def test_the_packages_are_installed(server, oracle):
     assert [name for name in packages if not seen.package(name).is_installed] == []
 
 
-def test_login_user_has_home_shell_sudo_and_password(server, oracle):
+def test_jupyters_account_has_home_and_shell_but_no_sudo(server, oracle):
     user = oracle(server).user("jupyter")
     assert (user.home, user.shell) == (HOME, "/bin/bash")
+    assert user.groups == ["jupyter"]
+    assert server.ssh("sudo -l", user="jupyter", check=False).returncode == 1
+
+
+def test_administrator_has_sudo_and_a_password(server, oracle):
+    user = oracle(server).user("admin")
+    assert (user.home, user.shell) == ("/home/admin", "/bin/bash")
     assert "sudo" in user.groups
     assert user.password.startswith("$6$")
 
@@ -115,10 +122,10 @@ def test_keys_of_root_let_the_login_user_in(server, oracle):
     assert set(mine) <= set(seen.file("/root/.ssh/authorized_keys").content_string.splitlines())
 
 
-def test_login_user_needs_a_password_for_sudo(server, story):
-    assert server.ssh("whoami", user="jupyter").stdout == "jupyter\n"
-    assert server.ssh("sudo -n true", user="jupyter", check=False).returncode == 1
-    sudo = server.ssh("sudo -S -p '' whoami", user="jupyter", input=f"{story.sudo_password}\n")
+def test_administrator_needs_a_password_for_sudo(server, story):
+    assert server.ssh("whoami", user="admin").stdout == "admin\n"
+    assert server.ssh("sudo -n true", user="admin", check=False).returncode == 1
+    sudo = server.ssh("sudo -S -p '' whoami", user="admin", input=f"{story.sudo_password}\n")
     assert sudo.stdout == "root\n"
 
 
@@ -144,7 +151,7 @@ def test_ssh_rejects_the_right_password(server, story, operator):
         "-F",
         "none",
         *(f"-o{option}" for option in options),
-        f"jupyter@{server.address}",
+        f"admin@{server.address}",
         "whoami",
     ]
     env = operator.env(
@@ -387,10 +394,16 @@ BREAKAGES = [
         f"grep ssh- {HOME}/.ssh/authorized_keys",
     ),
     Breakage(
-        "the user not in sudo",
-        "gpasswd -d jupyter sudo",
+        "the administrator not in sudo",
+        "gpasswd -d admin sudo",
+        {"User admin"},
+        "id -nG admin | grep -w sudo",
+    ),
+    Breakage(
+        "the user in sudo",
+        "gpasswd -a jupyter sudo",
         {"User jupyter"},
-        "id -nG jupyter | grep -w sudo",
+        "! id -nG jupyter | grep -w sudo",
     ),
     Breakage(
         "a rule deleted",
@@ -521,7 +534,7 @@ def person(server, lab):
     made = []
 
     def make(name, sudoers=None):
-        if name not in ("root", "jupyter"):
+        if name not in ("root", "admin"):
             made.append(f"userdel -rf {name}")
             made_up = f"useradd -m {name} && chpasswd"
             made_up += f" && cp -r ~/.ssh ~{name} && chown -R {name}: ~{name}/.ssh"
@@ -538,26 +551,26 @@ def person(server, lab):
         server.ssh(end)
 
 
-@in_turn("name", ["root", "jupyter"])
+@in_turn("name", ["root", "admin"])
 def test_root_and_user_with_password_find_nothing_to_do(person, full_setup, story, name):
-    env = {"SUDO_PASSWORD": story.sudo_password} if name == "jupyter" else {}
+    env = {"SUDO_PASSWORD": story.sudo_password} if name == "admin" else {}
     assert full_setup(person(name), **env).is_calm
 
 
 def test_user_with_passwordless_sudo_finds_nothing_to_do(person, full_setup):
-    assert full_setup(person("jupyter", "ALL=(ALL:ALL) NOPASSWD: ALL")).is_calm
+    assert full_setup(person("admin", "ALL=(ALL:ALL) NOPASSWD: ALL")).is_calm
 
 
 NO_ROOT = {
     "a wrong password": (
-        "jupyter",
+        "admin",
         {"SUDO_PASSWORD": "wrong"},
-        "sudo does not accept this password for jupyter",
+        "sudo does not accept this password for admin",
     ),
     "no password": (
-        "jupyter",
+        "admin",
         {},
-        "sudo asks for the password of jupyter; give it in SUDO_PASSWORD",
+        "sudo asks for the password of admin; give it in SUDO_PASSWORD",
     ),
     "no right": (
         "ada",

@@ -10,7 +10,17 @@ import pytest
 
 from .base import SUITES
 from .fixtures.converged import USER_PASSWORD
-from .fixtures.logins import CLOSED, DROP_IN, ROLLBACK, as_user, gets_in, is_calm, setting, state
+from .fixtures.logins import (
+    CLOSED,
+    DROP_IN,
+    ROLLBACK,
+    SUDO,
+    as_user,
+    gets_in,
+    is_calm,
+    setting,
+    state,
+)
 from .fixtures.operator import BIN, REPOSITORY
 
 # -- the way that works
@@ -23,7 +33,7 @@ def test_chain_survives_closing_the_login_of_root(new_host, suite, prepared, fab
     cloud = f"echo PasswordAuthentication yes >{drop_in}; systemctl reload ssh"
     host.nsenter(cloud)
     tasks = ["create-user", "harden-ssh", "firewall", "install-apache"]
-    done = fab(host, *tasks, env=CLOSED | {"USER_PASSWORD": USER_PASSWORD})
+    done = fab(host, *tasks, env=CLOSED)
     assert done.stdout.count("Login jupyter") == 2
     assert "not verified" not in done.stdout
     assert not gets_in(host)
@@ -58,7 +68,7 @@ def test_wrong_key_rolls_back(door, fab):
     door.nsenter(f"cp -p {path} /root/kept; echo '{WRONG}' >{path}")
     before = state(door)
     try:
-        done = fab(door, "harden-ssh", env=CLOSED | {"USER_PASSWORD": USER_PASSWORD}, check=False)
+        done = fab(door, "harden-ssh", env=CLOSED, check=False)
     finally:
         door.nsenter(f"cp -p /root/kept {path}")
     assert done.returncode == 1, done.stdout
@@ -82,7 +92,7 @@ def test_wrong_sudo_password_rolls_back(door, fab):
 
 def test_wrong_password_is_no_proof_while_root_gets_in(door, fab):
     before = state(door)
-    done = fab(door, "harden-ssh", env={"USER_PASSWORD": "not this"}, check=False)
+    done = fab(door, "harden-ssh", env=SUDO | {"USER_PASSWORD": "not this"}, check=False)
     assert done.returncode == 1, done.stdout
     assert "rolled back  sshd" in done.stdout, done.stdout
     assert state(door) == before
@@ -211,7 +221,7 @@ def test_sudoers_file_without_a_way_to_root_rolls_back(door, team):
 
 def test_last_login_is_neither_locked_nor_removed(new_host, suite, prepared, fab):
     host = new_host(suite, prepared)
-    env = CLOSED | {"USER_PASSWORD": USER_PASSWORD}
+    env = CLOSED
     for last in (["lock-user"], ["remove-user", "--yes"]):
         done = fab(host, "harden-ssh", *last, env=env, check=False)
         assert done.returncode == 1, done.stdout
@@ -264,7 +274,7 @@ def test_every_sshd_port_stays_open(new_host, suite, prepared, fab):
     host.nsenter(
         "printf 'Port 22\\nPort 2222\\n' >/etc/ssh/sshd_config.d/70-port.conf; systemctl reload ssh"
     )
-    fab(host, "firewall", env={"USER_PASSWORD": USER_PASSWORD})
+    fab(host, "firewall", env=SUDO)
     other = type("Named", (), {"string": f"root@{host.address}:2222", "key": host.key})
     assert "changed=0 failed=0  1 round trip" in fab(other, "firewall").stdout
     assert gets_in(host)
@@ -278,7 +288,7 @@ def test_rollback_waits_for_a_slow_step(door, fab):
     wrapper = '#!/bin/sh\ncase $* in *enable) sleep 12;; esac\nexec /usr/sbin/ufw "$@"\n'
     door.nsenter("cat >/usr/local/sbin/ufw; chmod 755 /usr/local/sbin/ufw", input=wrapper)
     try:
-        env = {"USER_PASSWORD": USER_PASSWORD} | setting(ssh__rollback_timeout=10)
+        env = SUDO | setting(ssh__rollback_timeout=10)
         done = fab(door, "firewall", env=env, check=False)
         wait(lambda: is_calm(door), 30)
     finally:
@@ -294,7 +304,7 @@ def test_rollback_waits_for_a_slow_step(door, fab):
 def test_rollback_on_a_full_disk_is_retried(new_host, suite, prepared, fab, operator):
     host = new_host(suite, prepared)
     host.small("/etc/ssh/sshd_config.d", "16k")
-    fab(host, "harden-ssh", env={"USER_PASSWORD": USER_PASSWORD})
+    fab(host, "harden-ssh", env=SUDO)
     before = state(host)
     assert Cut(host, operator, 10, "harden-ssh").after(0.5)
     host.nsenter("cat /dev/zero >/etc/ssh/sshd_config.d/filler", check=False)
@@ -390,7 +400,7 @@ def test_killed_operator_rolls_back_in_time(prepare, new_host, operator):
 def test_next_run_rolls_back_a_killed_one_first(new_host, suite, prepared, operator, fab):
     host = new_host(suite, prepared)
     assert Cut(host, operator, 3600).after(0.05)
-    env = CLOSED | {"USER_PASSWORD": USER_PASSWORD} | setting(ssh__rollback_timeout=3600)
+    env = CLOSED | setting(ssh__rollback_timeout=3600)
     env |= {"SUDO_PASSWORD": USER_PASSWORD}  # whether root still gets in depends on the moment
     foretold = fab(
         as_user(host), "-i", host.key, "--dry", "harden-ssh", env=env, check=False

@@ -10,15 +10,18 @@ import pytest
 
 from .fixtures.converged import USER_PASSWORD
 from .fixtures.faults import one
-from .fixtures.logins import CLOSED, as_user, gets_in, is_calm, setting
+from .fixtures.logins import CLOSED, SUDO, as_user, gets_in, is_calm, setting
 from .fixtures.operator import BIN, REPOSITORY
+
+# Jupyter may then become root, which must be asked for.
+WITHOUT_PASSWORD = SUDO | {"FABRIC_REMOTE_JUPYTER_JUPYTER_SUDO": "yes"}
 
 
 @pytest.fixture
 def hard(suite, lab, prepared, fab):
     """A hardened host, common to all tests, which leave it as it was."""
     host = one("hard", suite, lab, prepared)
-    fab(host, "harden-ssh", "firewall", env={"USER_PASSWORD": USER_PASSWORD})
+    fab(host, "harden-ssh", "firewall", env=SUDO)
     return host
 
 
@@ -52,7 +55,7 @@ def test_known_ecdsa_key_is_followed_by_the_new_one(door, fab, operator):
     assert "would change KnownHostKey" in dry.stdout
     assert operator.known_hosts.read_text().count("\n") == 1
     try:
-        done = fab(door, "harden-ssh", env={"USER_PASSWORD": USER_PASSWORD})
+        done = fab(door, "harden-ssh", env=SUDO)
         assert "changed      KnownHostKey" in done.stdout
         assert "Login jupyter" in done.stdout
         assert "changed=0 failed=0  1 round trip" in fab(door, "harden-ssh").stdout
@@ -105,7 +108,7 @@ def test_match_block_that_allows_passwords_is_found(hard, fab):
 def test_socket_activated_sshd_is_hardened_too(new_host, suite, prepared, fab):
     host = new_host(suite, prepared)
     host.nsenter("systemctl disable -q --now ssh.service; systemctl enable -q --now ssh.socket")
-    env = CLOSED | {"USER_PASSWORD": USER_PASSWORD}
+    env = CLOSED
     done = fab(host, "harden-ssh", env=env)
     assert "Login jupyter" in done.stdout
     assert is_calm(host)
@@ -125,7 +128,7 @@ def test_locked_user_is_out_and_unlocked_user_in(door, fab):
     assert "changed=1" in fab(door, "lock-user").stdout
     assert not gets_in(door, "jupyter")
     assert "changed=0 failed=0  1 round trip" in fab(door, "lock-user").stdout
-    refused = fab(door, "create-user", check=False)
+    refused = fab(door, "create-user", env=SUDO, check=False)
     assert refused.returncode == 1
     assert "lock-user --unlock" in refused.stdout
     assert "changed=1" in fab(door, "lock-user", "--unlock").stdout
@@ -134,15 +137,12 @@ def test_locked_user_is_out_and_unlocked_user_in(door, fab):
 
 def test_passwordless_sudo_can_be_turned_on_and_off(door, fab):
     assert (
-        "changed=1"
-        in fab(
-            door, "create-user", "--passwordless-sudo", env={"USER_PASSWORD": USER_PASSWORD}
-        ).stdout
+        "changed=1" in fab(door, "create-user", "--passwordless-sudo", env=WITHOUT_PASSWORD).stdout
     )
     assert door.ssh("sudo -n id -u", "jupyter").stdout == "0\n"
-    again = fab(door, "create-user", "--passwordless-sudo", env={"USER_PASSWORD": USER_PASSWORD})
+    again = fab(door, "create-user", "--passwordless-sudo", env=WITHOUT_PASSWORD)
     assert "changed=0 failed=0  1 round trip" in again.stdout
-    assert "changed=1" in fab(door, "create-user", env={"USER_PASSWORD": USER_PASSWORD}).stdout
+    assert "changed=1" in fab(door, "create-user", env=SUDO).stdout
     assert door.ssh("sudo -n id -u", "jupyter", check=False).returncode
     assert is_calm(door)
 
@@ -156,13 +156,16 @@ def test_removing_a_key_keeps_the_others(door, fab, tmp_path):
     )
     key = (tmp_path / "old.pub").read_text()
     door.nsenter(f"printf '# kept\\n%s' {key!r} >>{path}".replace("\\n'", "'"))
-    kept = fab(door, "create-user")
+    kept = fab(door, "create-user", env=SUDO)
     assert "changed=0" in kept.stdout
-    assert "changed=1" in fab(door, "create-user", "--remove-key", tmp_path / "old.pub").stdout
+    assert (
+        "changed=1"
+        in fab(door, "create-user", "--remove-key", tmp_path / "old.pub", env=SUDO).stdout
+    )
     assert door.nsenter(f"cat {path}").stdout == before + "# kept\n"
     assert is_calm(door)
     assert gets_in(door, "jupyter")
-    refused = fab(door, "create-user", "--remove-key", f"{door.key}.pub", check=False)
+    refused = fab(door, "create-user", "--remove-key", f"{door.key}.pub", env=SUDO, check=False)
     assert refused.returncode == 1
     assert "no key could log in as jupyter" in refused.stdout
     door.nsenter(f"sed -i '/^# kept/d' {path}")
@@ -181,9 +184,9 @@ def test_only_named_keys_are_added(door, fab, tmp_path):
     door.nsenter(f"cp -p {path} /root/kept; : >{path}")
     try:
         words = ["create-user", "--authorized-keys", tmp_path / "new.pub"]
-        fab(door, *words, env={"USER_PASSWORD": USER_PASSWORD})
+        fab(door, *words, env=SUDO)
         assert door.nsenter(f"cat {path}").stdout == new
-        fab(door, *words, "--copy-root-keys", env={"USER_PASSWORD": USER_PASSWORD})
+        fab(door, *words, "--copy-root-keys", env=SUDO)
         assert door.nsenter(f"cat {path}").stdout == new + roots
         assert gets_in(door, "jupyter")
     finally:
@@ -201,7 +204,7 @@ def test_user_is_removed_with_yes_and_the_home_stays(new_host, suite, prepared, 
     own = fab([as_user(host)], "-i", host.key, "remove-user", "--yes", check=False)
     assert own.returncode == 2
     assert "the login that Fabric uses" in own.stderr
-    fab(host, "create-user", "--passwordless-sudo", env={"USER_PASSWORD": USER_PASSWORD})
+    fab(host, "create-user", "--passwordless-sudo", env=WITHOUT_PASSWORD)
     assert "changed=3" in fab(host, "remove-user", "--yes").stdout
     left = host.nsenter(
         "getent passwd jupyter; ls -d /home/jupyter/.ssh; ls /etc/sudoers.d", check=False
