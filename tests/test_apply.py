@@ -16,7 +16,7 @@ from fabfile.kit.converge import Run
 from fabfile.kit.ledger import Ledger
 from fabfile.kit.plan import Item, Plan
 from fabfile.kit.quote import sh, words
-from fabfile.kit.resources import MARK, AuthorizedKeys, Directory, File, Handler
+from fabfile.kit.resources import MARK, AuthorizedKeys, Directory, File, FileAbsent, Handler
 from fabfile.kit.secret import Secret
 from fabfile.kit.shell import PREAMBLE, Answer
 from fabfile.resources import PasswordFile, SelfSigned, Venv
@@ -210,6 +210,50 @@ def test_only_a_file_without_our_mark_is_a_conflict(tmp_path):
     assert "not ours" in new.conflict(look(new))
     (tmp_path / "file").write_text(f"# {MARK}\nold\n")
     assert new.conflict(look(new)) is None
+
+
+@pytest.mark.parametrize("theirs", ["mine\n", f"{MARK[:-1]}\n", ""])
+@pytest.mark.parametrize("content", [f"# {MARK}\nnew\n", "new\n"], ids=["marked", "unmarked"])
+def test_a_file_that_appears_after_the_probe_is_kept(tmp_path, theirs, content):
+    new, path = file(tmp_path / "file", content), tmp_path / "file"
+    actual = look(new)
+    path.write_text(theirs)
+    answer = change(new, actual)
+    assert answer.status == 1
+    assert f"{path} has been written by someone else during this run" in answer.err
+    assert path.read_text() == theirs
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_file_that_loses_our_mark_after_the_probe_is_kept(tmp_path):
+    new, path = file(tmp_path / "file", f"# {MARK}\nnew\n"), tmp_path / "file"
+    path.write_text(f"# {MARK}\nold\n")
+    actual = look(new)
+    path.write_text("mine\n")
+    assert change(new, actual).status == 1
+    assert path.read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("content", [f"# {MARK}\nnew\n", "new\n"], ids=["marked", "unmarked"])
+def test_a_link_that_appears_after_the_probe_is_kept(tmp_path, content):
+    (tmp_path / "other").write_text(content)
+    new, path = file(tmp_path / "file", content), tmp_path / "file"
+    actual = look(new)
+    path.symlink_to("other")
+    assert change(new, actual).status == 1
+    assert path.is_symlink()
+
+
+def test_a_file_that_appears_before_its_removal_is_kept(tmp_path):
+    path = tmp_path / "file"
+    old = FileAbsent(str(path), owner=ME)
+    path.write_text(f"# {MARK}\n")
+    actual = look(old)
+    path.write_text("mine\n")
+    answer = change(old, actual)
+    assert answer.status == 1
+    assert f"{path} has been written by someone else during this run" in answer.err
+    assert path.read_text() == "mine\n"
 
 
 def test_a_probe_changes_nothing(tmp_path):

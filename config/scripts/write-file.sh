@@ -1,8 +1,9 @@
 # Write a file beside the old one, check it, and move it into place.
 #
 # Values: path, folder, template (for mktemp), old (the name of the backup), content, size (of the
-# content, in bytes), owner (user:group), mode. Functions: check_new sees the file as $new before
-# it is in place, check_in_place runs afterwards.
+# content, in bytes), owner (user:group), mode. Functions: is_theirs tells whether the file at $path
+# is not ours to replace, check_new sees the new file as $new before it is in place, check_in_place
+# runs afterwards.
 new=$(mktemp "$template")
 trap 'rm -f "$new"' EXIT
 printf %s "$content" 2>/dev/null >"$new" || :
@@ -14,6 +15,11 @@ fi
 chown "$owner" "$new"
 chmod "$mode" "$new"
 check_new
+# Someone may have written it since the probe.
+if { [ -e "$path" ] || [ -L "$path" ]; } && is_theirs; then
+    echo "$path has been written by someone else during this run; move it away" >&2
+    exit 1
+fi
 if [ -e "$path" ]; then
     # A user cannot link to a file of someone else's, but may move it.
     ln -f "$path" "$old" 2>/dev/null || mv -fT "$path" "$old"

@@ -70,7 +70,7 @@ class PasswordFile(Resource):
         else:
             content = self.prefix + self.chosen().hashed("argon2")
         file = File(self.path, f"{content}\n", self.owner, mode="0600", secret=True)
-        return file.apply({"content": None})
+        return file.apply({})
 
     def chosen(self):
         """Return the password; generate one if none was given."""
@@ -78,7 +78,7 @@ class PasswordFile(Resource):
             self.told.append(generated())
         return self.password or self.told[-1]
 
-    def notice(self):
+    def notice(self, output=""):
         if not self.told:
             return None
         return f"The {self.purpose} is now: {self.told[-1].reveal()}   It is shown only this once."

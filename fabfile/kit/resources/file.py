@@ -15,7 +15,8 @@ class File(Resource):
     """A regular file with this content, owner and mode.
 
     The new file is written beside the old one and moved over it, so that the path always holds a
-    complete file. If *content* contains `MARK`, a file without it is a conflict.
+    complete file. If *content* contains `MARK`, a file without it is a conflict, also if it
+    appears after the probe.
 
     Args:
         path: where the file is. Its directory must exist.
@@ -77,6 +78,13 @@ class File(Resource):
     def apply(self, actual):
         folder, _, name = self.path.rpartition("/")
         before = "{}" in self.check
+        is_theirs = script(
+            '[ -L "$path" ] || ! head -c 1000000 "$path" | grep -qF "$mark"', mark=MARK
+        )
+        # Without a mark, only a file that the probe has not seen tells of others.
+        appeared = Shell('[ -L "$path" ] || ! cmp -s "$new" "$path"')
+        if MARK not in self.content:
+            is_theirs = appeared if actual.get("content", "") is None else Shell("false")
         code = program(
             "write-file",
             path=self.path,
@@ -87,6 +95,7 @@ class File(Resource):
             size=len(self.content.encode("utf-8", "surrogateescape")),
             owner=f"{self.owner}:{self.group}",
             mode=self.mode,
+            is_theirs=is_theirs,
             check_new=Shell(self.check.replace("{}", '"$new"') if before else ":"),
             check_in_place=Shell(":" if before else self.check),
         )
@@ -165,13 +174,20 @@ class FileAbsent(Resource):
     def apply(self, actual):
         code = script(
             """
+            if [ -f "$path" ] && [ ! -L "$path" ] && head -c 1000000 "$path" | grep -qF "$mark"; then
+                rm -f "$path"
+            elif [ "$foreign" = refuse ] && { [ -e "$path" ] || [ -L "$path" ]; }; then
+                echo "$path has been written by someone else during this run; move it away" >&2
+                exit 1
+            fi
             for link in "$@"; do
                 [ "$(readlink -m "$link")" != "$path" ] || rm -f "$link"
             done
-            rm -f "$path"
             """,
             *self.links,
             path=self.path,
+            mark=MARK,
+            foreign=self.foreign,
         )
         return as_owner(self.owner, code)
 
