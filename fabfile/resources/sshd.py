@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from fabric import Connection
 
 from ..kit.known_hosts import KnownHosts
+from ..kit.ledger import Ledger
 from ..kit.quote import Shell, script
 from ..kit.resources import MARK, File
 from ..kit.resources.base import CANNOT_KNOW, Handler, Resource
@@ -17,10 +18,41 @@ if systemctl is-active -q ssh.socket; then ! systemctl is-active -q ssh || syste
 elif systemctl is-active -q ssh; then systemctl reload ssh; fi
 """
 
-# A file that was never put in place is not in force either.
-ROLLBACK = f"[ -e changed ] || exit 0\n{RELOAD_SSHD}"
+# sshd's pid file is as old as its last reload. What it has not read yet would take effect with our
+# reload, and the rollback would not undo it. Files that have our mark, or that an armed rollback
+# restores, are those of the run itself.
+FOREIGN_UNREAD = f"""
+foreign_unread() {{
+    [ -e /run/sshd.pid ] || return 0
+    find /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf -cnewer /run/sshd.pid 2>/dev/null |
+        while IFS= read -r file; do
+            cat {Ledger.state}/rollback/*/paths 2>/dev/null | grep -qxF "$file" ||
+                grep -qF "{MARK}" "$file" || echo "$file"
+        done
+}}
+"""
 
-RELOAD = Handler("reload ssh", f"mkdir -p /run/sshd && sshd -t || exit\n{RELOAD_SSHD}")
+# A file that was never put in place is not in force either. If sshd has read nothing since the
+# rollback was armed, there is nothing to undo, and others' unread files stay out of force.
+ROLLBACK = f"""
+[ -e changed ] || exit 0
+{FOREIGN_UNREAD}
+[ /run/sshd.pid -nt complete ] || [ -z "$(foreign_unread)" ] || exit 0
+{RELOAD_SSHD}"""
+
+RELOAD = Handler(
+    "reload ssh",
+    f"""
+mkdir -p /run/sshd && sshd -t || exit
+{FOREIGN_UNREAD}
+unread=$(foreign_unread | paste -sd ' ')
+if [ -n "$unread" ]; then
+    echo "sshd has not read $unread since it changed" >&2
+    echo "run systemctl reload ssh and make sure that you can still log in" >&2
+    exit 1
+fi
+{RELOAD_SSHD}""",
+)
 
 # Prints sshd's settings for a login as $user over a connection like this one. The connection's
 # own addresses and port are given, as sshd refuses to evaluate `Match LocalPort` without them.

@@ -116,6 +116,7 @@ def test_unread_sshd_drop_in_is_found_before_reload(door, fab):
 
 TEAM = """
 from fabric import task
+from remote_jupyter import harden_ssh
 from remote_jupyter.kit.resources import File
 from remote_jupyter.kit.rollback import Rollback, VerifyLogin
 from remote_jupyter.resources import UfwEnabled, UfwRule
@@ -137,6 +138,16 @@ def sshd_with_nonsense(c, s):
     path = "/etc/ssh/sshd_config.d/01-team.conf"
     rollback = Rollback("sshd", (path,), ROLLBACK)
     yield File(path, "Nonsense yes\\n", check="sshd -t", notify=RELOAD, rollback=rollback)
+
+@setup()
+def sshd_edited_by_another(c, s):
+    yield File("/etc/ssh/sshd_config.d/60-later.conf", "AllowUsers nobody\\n")
+    yield from harden_ssh.body(c, s)
+
+@setup()
+def file_written_by_another(c, s):
+    yield File("/etc/theirs.conf", "theirs\\n")
+    yield File("/etc/theirs.conf", "# Made by remote-jupyter\\n")
 
 @setup()
 def sudo_by_two_files(c, s):
@@ -189,6 +200,32 @@ def test_invalid_sshd_drop_in_changes_nothing(door, team):
     assert state(door) == before
     assert gets_in(door)
     assert is_calm(door)
+
+
+def test_sshd_drop_in_written_during_the_run_is_not_reloaded(door, team):
+    later = "/etc/ssh/sshd_config.d/60-later.conf"
+    before = state(door)
+    try:
+        done = team(door, "sshd-edited-by-another")
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert f"sshd has not read {later} since it changed" in done.stdout
+        assert door.nsenter(f"cat {later}").stdout == "AllowUsers nobody\n"
+        assert gets_in(door)
+    finally:
+        door.nsenter(f"rm {later}; systemctl reload ssh")
+    assert state(door) == before
+    assert gets_in(door)
+    assert is_calm(door)
+
+
+def test_file_written_during_the_run_is_kept(door, team):
+    done = team(door, "file-written-by-another")
+    try:
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "/etc/theirs.conf has been written by someone else" in done.stdout
+        assert door.nsenter("cat /etc/theirs.conf").stdout == "theirs\n"
+    finally:
+        door.nsenter("rm /etc/theirs.conf")
 
 
 def test_two_rollbacks_of_one_name_both_run(door, team):
