@@ -1,11 +1,13 @@
 """The configuration files that the tasks make from the settings."""
 
 import ast
+import ipaddress
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import time
 
 import jinja2
 import pytest
@@ -352,3 +354,71 @@ def test_sshds_configuration_has_the_settings(made, settings, lines):
     assert len({line.split()[0] for line in found}) == len(found)
     assert "PermitOpen <permit-open>" in found  # of which the host knows more
     assert all(len(line.split()) == 2 for line in found if not line.startswith("PermitOpen"))
+
+
+# -- guesses at Jupyter's password
+
+
+@pytest.fixture
+def attempts(made):
+    """What Jupyter's configuration knows about logins, with a clock in `attempts.now`."""
+    tree = ast.parse(made(configure_jupyter, "_config.py"))
+    tree.body = [node for node in tree.body if getattr(node, "name", "") in ("Attempts", "network")]
+    names = {"ip_address": ipaddress.ip_address, "time": time}
+    exec(compile(tree, "configuration", "exec"), names)
+    found = names["Attempts"](lambda: found.now)
+    found.now = 1000.0
+    return found
+
+
+def waits(attempts, number, address="203.0.113.5"):
+    """Try *number* times, one after the other, and return what each of them waits."""
+    found = []
+    for _ in range(number):
+        found.append(attempts.wait(address))
+        attempts.now += found[-1] or 0
+    return found
+
+
+def test_each_try_after_five_waits_longer(attempts):
+    assert waits(attempts, 11) == [0] * 5 + [2, 4, 8, 16, 30, 30]
+
+
+def test_tries_at_once_wait_too_and_then_are_rejected(attempts):
+    found = [attempts.wait("203.0.113.5") for _ in range(100)]
+    assert found == [0] * 5 + [2, 6, 14, 30] + [None] * 91
+    attempts.now += 30
+    assert attempts.wait("203.0.113.5") == 30
+
+
+def test_other_addresses_do_not_wait(attempts):
+    waits(attempts, 10)
+    assert attempts.wait("203.0.113.6") == 0
+
+
+def test_right_password_lets_an_address_start_again(attempts):
+    waits(attempts, 10)
+    attempts.forget("203.0.113.5")
+    assert waits(attempts, 6) == [0] * 5 + [2]
+
+
+def test_tries_are_forgotten_after_15_minutes(attempts):
+    waits(attempts, 10)
+    attempts.now += 899
+    assert waits(attempts, 1) == [30]
+    attempts.now += 901
+    assert waits(attempts, 1) == [0]
+
+
+def test_addresses_of_one_ipv6_network_count_together(attempts):
+    assert [attempts.wait(f"2001:db8::{number}") for number in range(6)] == [0] * 5 + [2]
+    assert attempts.wait("2001:db8:0:1::1") == 0
+    assert [attempts.wait("::ffff:203.0.113.5") for _ in range(5)] == [0] * 5
+    assert attempts.wait("203.0.113.5") == 2
+
+
+def test_memory_for_addresses_is_bounded(attempts):
+    for number in range(5000):
+        attempts.wait(str(ipaddress.ip_address(number)))
+    assert len(attempts.of) == 1000
+    assert attempts.wait("not an address") == 0

@@ -1,6 +1,7 @@
 """Control Jupyter's service: start, stop, restart, status, logs, open."""
 
 import contextlib
+from collections import Counter
 
 from fabric import task
 from invoke import Exit
@@ -28,6 +29,13 @@ is_ready || { echo "$why" >&2; false; }
 LOG = """
 journalctl -a -q --no-pager -o short-iso -n "$lines" ${follow:+-f} \\
     _SYSTEMD_UNIT="$unit" + _PID=1 UNIT="$unit" + SYSLOG_IDENTIFIER="$name"
+"""
+
+
+# The addresses from which logins failed within 24 hours, one a line; the configuration logs them.
+FAILED_LOGINS = """
+journalctl -a -q --no-pager -o cat --since=-24h _SYSTEMD_UNIT="$unit" + SYSLOG_IDENTIFIER="$name" |
+    sed -n 's/.*login failed from \\([0-9a-fA-F:.]*\\)$/\\1/p'
 """
 
 
@@ -100,32 +108,35 @@ def change_state(c, verb, step, result):
 def status(c):
     """Show Jupyter's state and address.
 
-    Also since when it runs, its kernels and its memory.
+    Also since when it runs, its kernels, its memory and failed logins.
     """
     s = check_service(c)
     unit = f"{s.jupyter.name}.service"
-    shown, ready = ask(
+    shown, failed, ready = ask(
         c,
         script(STATUS, unit=unit, user=s.user.name),
+        script(FAILED_LOGINS, unit=unit, name=s.jupyter.name),
         script(READY, is_ready=jupyter_service(s).ready),
     )
     facts = dict(line.split("=", 1) for line in shown.out.splitlines() if "=" in line)
     if facts.get("LoadState") != "loaded":
         raise Exit(missing(c, s.jupyter.name), 1)
-    for name, value in status_rows(facts, ready.ok, jupyter_url(c, s)).items():
+    rows = status_rows(facts, ready.ok, jupyter_url(c, s), failed.out.split())
+    for name, value in rows.items():
         say(f"{c.original_host}  {unit}  {name}: {printable(value)}")
     if facts["ActiveState"] != "active" or not ready.ok:
         fix = f"{c.original_host}  fix it with: start; for the reason see: logs"
         raise Exit("\n".join(filter(None, [printable(ready.err).strip(), fix])), 1)
 
 
-def status_rows(facts, responds, url):
+def status_rows(facts, responds, url, failed=()):
     """Return the rows that `status` prints, by name.
 
     Args:
         facts: what ``systemctl show`` prints, and the number of kernels.
         responds: whether Jupyter responds.
         url: its address, empty if only a tunnel reaches it.
+        failed: the address of each failed login.
     """
     memory = facts["MemoryCurrent"]
     known = memory.isdigit() and len(memory) < 19  # systemd prints 2^64 - 1 for unknown
@@ -136,8 +147,17 @@ def status_rows(facts, responds, url):
         "restarts after failures": facts["NRestarts"],
         "kernels": facts["Kernels"],
         "memory": f"{int(memory) >> 20} MiB" if known else "-",
+        "failed logins": failed_logins(failed),
         "address": url or "through the task tunnel",
     }
+
+
+def failed_logins(addresses):
+    """Return how many logins failed, and from which address the most of them came."""
+    if not addresses:
+        return "none in 24 hours"
+    [(most, number)] = Counter(addresses).most_common(1)
+    return f"{len(addresses)} in 24 hours; {number} of them from {most}"
 
 
 @service_task(follow="Keep printing new lines until Ctrl-C.", lines="Number of past lines.")
