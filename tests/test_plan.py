@@ -567,7 +567,7 @@ def test_a_warning_is_not_a_failure(host, capsys):
 def test_notices_of_changes_come_at_the_end(host):
     @dataclass(frozen=True)
     class Noticed(Thing):
-        def notice(self):
+        def notice(self, output=""):
             return "remember this"
 
     assert host.run(Noticed("x")).notices == ["remember this"]

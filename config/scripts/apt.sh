@@ -1,8 +1,8 @@
 # Run `commands`, in which `apt` is an apt-get that waits for other package managers, asks no
-# questions, and keeps changed configuration files.
+# questions, keeps changed configuration files, and restarts no service.
 #
 # Value: patience (seconds to wait for another package manager).
-export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a LC_ALL=C.UTF-8
+export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l NEEDRESTART_SUSPEND=1 LC_ALL=C.UTF-8
 began=$(date +%s)
 told=''
 said=$(mktemp)
@@ -33,5 +33,5 @@ apt() {
         -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
 }
 
-patiently dpkg --configure -a
+patiently dpkg --force-confdef --force-confold --configure -a
 commands

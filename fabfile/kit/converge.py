@@ -233,7 +233,7 @@ class Run:
         diff = "" if shortfall else resource.diff(item.actual)
         status = WARNING if shortfall else CHANGED
         self.report.add(item.task, resource.label, status, seconds, diff, shortfall)
-        if notice := resource.notice():
+        if notice := resource.notice(answer.out):
             self.report.notices.append(notice)
 
     def report_interrupted(self, item: Item, seconds: float) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..kit.quote import Shell, program, script
 from ..kit.resources.base import Resource
-from ..kit.resources.package import Package, apt_script
+from ..kit.resources.package import Package, apt_script, by_apt
 from ..kit.resources.unit import as_unit
 
 # What ucf leaves behind; apt warns about each file at each run.
@@ -29,6 +29,7 @@ class PackagesUpgraded(Resource):
 
     needs_reprobe = slow = True
     progress = Package.progress
+    notice = Package.notice
 
     undo = "apt-get install NAME=VERSION, with the versions of /var/log/apt/history.log"
 
@@ -84,7 +85,7 @@ class PackagesUpgraded(Resource):
             """,
             remove_leftovers=REMOVE_LEFTOVERS,
         )
-        return as_unit("remote-jupyter-apt", apt_script(self.lock_timeout, upgrade))
+        return by_apt(self.lock_timeout, upgrade)
 
 
 # Debian's next releases; on Ubuntu, do-release-upgrade knows the next one.

@@ -71,7 +71,7 @@ class CertbotCertAbsent(Resource):
     def desired(self):
         return {"certificate": "none"}
 
-    def notice(self):
+    def notice(self, output=""):
         return (
             f"The certificate {self.name} is deleted. Browsers that visited the server remember "
             "for up to two years that it has a trusted certificate (HSTS) and refuse a "

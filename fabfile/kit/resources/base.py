@@ -143,8 +143,12 @@ class Resource:
         """Return what to show for a *line* that `apply` prints."""
         return line
 
-    def notice(self) -> str | None:
-        """Return what to tell the operator once, at the end of a run that changed this; or None."""
+    def notice(self, output: str = "") -> str | None:
+        """Return what to tell the operator once, at the end of a run that changed this; or None.
+
+        Args:
+            output: what the code of `apply` printed.
+        """
         return None
 
     def rollback_for(self, actual: dict[str, Any]) -> Rollback | None:

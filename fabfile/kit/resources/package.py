@@ -11,14 +11,35 @@ from .unit import as_unit
 def apt_script(lock_timeout: int, commands: str) -> Shell:
     """Return shell code that runs *commands*, in which ``apt`` is a careful apt-get.
 
-    It waits for other package managers, asks no questions, and keeps configuration files that
-    were changed.
+    It waits for other package managers, asks no questions, keeps configuration files that were
+    changed, and restarts no service because a file of it was replaced.
 
     Args:
         lock_timeout: seconds to wait for another package manager.
         commands: shell code that calls ``apt``.
     """
     return program("apt", patience=lock_timeout, commands=Shell(commands))
+
+
+# Prints the services that still run replaced files. None is restarted: that would end kernels.
+STALE_SERVICES = Shell("""
+! command -v needrestart >/dev/null ||
+    timeout 60 needrestart -b -l -r l 2>/dev/null </dev/null | grep '^NEEDRESTART-SVC: ' || :
+""")
+
+
+def by_apt(lock_timeout: int, commands: str) -> Shell:
+    """Return shell code that runs `apt_script` as a unit, then prints the stale services."""
+    unit = as_unit("remote-jupyter-apt", apt_script(lock_timeout, commands))
+    return sh("(\n{}\n)\n{}", unit, STALE_SERVICES)
+
+
+def stale_services(output: str) -> str | None:
+    """Return the notice about the services that `by_apt` printed, or None."""
+    services = ", ".join(re.findall(r"^NEEDRESTART-SVC: (\S+)", output, re.M))
+    if not services:
+        return None
+    return f"These services still run old code: {services}; restart them when it suits you"
 
 
 @dataclass(frozen=True, init=False)
@@ -97,10 +118,13 @@ class Package(Resource):
         status = re.match(r"[dp][lm]status:.*?:(\d+)(?:\.\d+)?:(.*)", line)
         return f"{status[1]} %  {status[2]}" if status else line
 
+    def notice(self, output=""):
+        return stale_services(output)
+
     def apply(self, actual):
         install = sh(
             "apt update\n"
             "apt -o APT::Status-Fd=1 install --yes --no-remove --no-install-recommends {}",
             words(self.changed(actual)),
         )
-        return as_unit("remote-jupyter-apt", apt_script(self.lock_timeout, install))
+        return by_apt(self.lock_timeout, install)

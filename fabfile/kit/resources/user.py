@@ -191,7 +191,7 @@ class User(Resource):
             return self
         return super().merge(other)
 
-    def notice(self):
+    def notice(self, output=""):
         if not self.told:
             return None
         return (
