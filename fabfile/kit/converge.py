@@ -82,6 +82,8 @@ class Run:
         except (PlanFailed, ConnectionLost, KeyboardInterrupt) as error:
             self.report_skipped()
             self.roll_back(error)
+            if isinstance(error, KeyboardInterrupt):
+                self.locked = False  # The shell is busy with a step; its end releases the lock.
             raise
         finally:
             self.unlock()
