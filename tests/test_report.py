@@ -7,8 +7,11 @@ import re
 import sys
 
 import pytest
+from fabric import Config, Connection
 
+from fabfile.kit import executor
 from fabfile.kit import report as module
+from fabfile.kit.host import Host
 from fabfile.kit.report import (
     CHANGED,
     FAILED,
@@ -215,3 +218,17 @@ def test_a_terminal_shows_a_long_step_in_one_changing_line(terminal):
     assert max(len(part) for part in re.split(r"\r\x1b\[K", shown())) < 80
     report(CHANGED)
     assert re.search(r"\r\x1b\[Kweb  task .*\n$", shown())
+
+
+def test_ctrl_c_keeps_the_reports_of_the_hosts(monkeypatch):
+    def interrupted(chain):
+        Host.of(Connection("web", config=Config())).report.error = "Interrupted."
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(executor, "run_chain", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            executor.run_side_by_side([["a call"]])
+        assert "Interrupted." in [host.report.error for host in Host.all()]
+    finally:
+        Host.close_all()

@@ -95,7 +95,8 @@ def run_side_by_side(chains: list) -> list[int]:
         try:
             return [code for code in run_all(run_chain, chains) if code]
         except KeyboardInterrupt:
-            Host.close_all()  # which ends the threads of the other hosts
+            for host in Host.all():  # their reports are still to be printed
+                host.close()  # which ends its thread
             raise
 
 

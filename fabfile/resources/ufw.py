@@ -229,7 +229,7 @@ class UfwIpv6(Resource):
         return script(
             """
             [ -e /proc/sys/net/ipv6 ] || { echo yes; exit 0; }
-            [ -e /etc/default/ufw ] || { echo no; exit 0; }
+            [ -e /etc/default/ufw ] || exit 69  # the package brings it
             value=$(sed -n 's/^IPV6=//p' /etc/default/ufw | tail -n 1 | tr -d "\\"'")
             echo "${value:-no}"
             """

@@ -89,17 +89,17 @@ class Visitor:
 
     def websocket(self, path, origin=None, host=None):
         """Open a websocket; raises WebSocketBadStatusException if rejected."""
-        if not self.tls:
-            options = {"origin": origin or f"http://{self.address}", "host": host or self.address}
-            return websocket.create_connection(
-                f"ws://{self.address}{self.base}{path}", timeout=2, cookie=self.cookie, **options
-            )
-        options = {"origin": origin or f"https://{self.netloc}", "host": host or self.netloc}
-        url = f"wss://{self.address}:{self.port}{self.base}{path}"
-        tls = {"context": self.tls, "server_hostname": self.name}
-        return websocket.create_connection(
-            url, timeout=2, sslopt=tls, cookie=self.cookie, **options
-        )
+        scheme, place = ("https", self.netloc) if self.tls else ("http", self.address)
+        options = {"origin": origin or f"{scheme}://{place}", "host": host or place}
+        if self.tls:
+            url = f"wss://{self.address}:{self.port}{self.base}{path}"
+            options["sslopt"] = {"context": self.tls, "server_hostname": self.name}
+        else:
+            url = f"ws://{self.address}{self.base}{path}"
+        # A busy server needs a while to accept; then silence for two seconds is a lost message.
+        line = websocket.create_connection(url, timeout=30, cookie=self.cookie, **options)
+        line.settimeout(2)
+        return line
 
     @contextlib.contextmanager
     def started(self, kind, key):
