@@ -82,8 +82,8 @@ class Run:
         except (PlanFailed, ConnectionLost, KeyboardInterrupt) as error:
             self.report_skipped()
             self.roll_back(error)
-            if isinstance(error, KeyboardInterrupt):
-                self.locked = False  # The shell is busy with a step; its end releases the lock.
+            # After Ctrl-C the shell is busy with a step, and its end releases the lock.
+            self.locked = self.locked and not isinstance(error, KeyboardInterrupt)
             raise
         finally:
             self.unlock()

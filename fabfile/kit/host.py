@@ -51,11 +51,9 @@ class Host:
     @staticmethod
     def close_all() -> None:
         """Close every root shell with its connection, and forget all servers."""
-        with _lock:
-            hosts = list(_hosts.values())
-            _hosts.clear()
-        for host in hosts:
+        for host in Host.all():
             host.close()
+        _hosts.clear()
 
     @property
     def shell(self) -> Shell:
