@@ -174,7 +174,8 @@ class FileAbsent(Resource):
     def apply(self, actual):
         code = script(
             """
-            if [ -f "$path" ] && [ ! -L "$path" ] && head -c 1000000 "$path" | grep -qF "$mark"; then
+            if [ -f "$path" ] && [ ! -L "$path" ] &&
+                head -c 1000000 "$path" | grep -qF "$mark"; then
                 rm -f "$path"
             elif [ "$foreign" = refuse ] && { [ -e "$path" ] || [ -L "$path" ]; }; then
                 echo "$path has been written by someone else during this run; move it away" >&2
