@@ -4,7 +4,7 @@
 # standard input as the user, no_user answers if the user does not exist.
 if getent passwd "$user" >/dev/null; then
     s=0
-    # The run's lock is one of these descriptors.
+    # One of these descriptors holds the lock of the run.
     print_code | relay 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- || s=$?
     case $s in
         0) ;;

@@ -1,12 +1,13 @@
 # Print what is left of the conda at "$path": there, record, block, listed.
+# Root only looks whether something is at the path, which reveals and changes nothing.
 if [ -L "$path" ]; then
     echo 'there a symbolic link'
 elif [ -e "$path" ]; then
-    echo "there $(stat -c %U "$path")"
+    owner=$(print_owner)
+    echo "there $owner"
 fi
 if [ -e "$record" ]; then
-    if [ ! -e "$path" ] || [ "$(cat "$record")" = "$(stat -c %i "$path")" ] ||
-        is_unfinished "$path"; then
+    if [ ! -e "$path" ] || [ "$(cat "$record")" = "$(print_inode)" ] || is_unfinished; then
         echo 'record of it'
     fi
 fi

@@ -1,28 +1,20 @@
 # Print what is at "$path", and what an installation there would need to know about the server.
+# Root only looks whether something is at the path, which reveals and changes nothing. What is in
+# it is the user's, and the user looks at that.
 if [ -L "$path" ]; then
-    echo 'state a symbolic link'
-    exit 0
+    state='a symbolic link'
 elif [ ! -e "$path" ]; then
-    echo state absent
+    state=absent
 elif [ ! -d "$path" ]; then
-    echo 'state a file'
-    exit 0
-elif is_whole "$path" && [ "$(cat "$record" 2>/dev/null)" = begun ]; then
-    echo state unconfirmed
-elif is_whole "$path"; then
-    echo "state $(stat -c %U "$path")"
-    exit 0
-elif is_unfinished "$path"; then
-    echo state unfinished
-elif [ -z "$(ls -A "$path")" ] && [ "$(stat -c %U "$path")" = "$user" ]; then
-    echo state empty
-elif [ -d "$path/conda-meta" ]; then
-    echo 'state a conda that is not whole'
-    exit 0
+    state='a file'
 else
-    echo 'state a folder that is no conda'
-    exit 0
+    state=$(print_state)
 fi
+echo "state $state"
+case $state in
+    absent | unconfirmed | unfinished | empty) ;;
+    *) exit 0 ;;
+esac
 folder=$path
 until [ -d "$folder" ]; do
     folder=${folder%/*}

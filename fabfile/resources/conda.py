@@ -7,9 +7,9 @@ from ..kit.quote import Shell, program, script, sh
 from ..kit.resources.base import Resource
 from ..kit.resources.directory import Directory
 from ..kit.resources.download import CACHE, Source, chosen
+from ..kit.resources.home import as_owner
 from ..kit.resources.unit import as_unit
-from .home import as_user
-from .pip import stamp, stamped
+from .pip import print_inode, stamp, stamped
 
 UNIT = "remote-jupyter-conda"
 
@@ -73,16 +73,16 @@ awk -v p="$path" -v what="$1" '
 """)
 
 
-def is_complete(path):
-    """Return a shell command that succeeds if there is a complete conda at *path*.
+def is_complete(path, user):
+    """Return a shell command that succeeds if there is a complete conda of *user* at *path*.
 
     A conda whose installation by us was not confirmed is not complete yet.
     """
+    whole = script('is_whole "$path" || exit 1', path=path, is_whole=IS_WHOLE)
     complete = script(
-        'is_whole "$path" && [ "$(cat "$record" 2>/dev/null)" != begun ]',
-        path=path,
+        'is_whole && [ "$(cat "$record" 2>/dev/null)" != begun ]',
         record=record(path),
-        is_whole=IS_WHOLE,
+        is_whole=as_owner(user, whole, seconds=20, no_user="exit 1"),
     )
     return sh("( {} )", complete)
 
@@ -122,14 +122,19 @@ class CondaPrefix(Resource):
     undo = "remove-anaconda"
 
     def probe(self):
-        return program(
-            "conda-prefix-probe",
+        look = program(
+            "conda-prefix-state",
             path=self.path,
             user=self.user,
             record=record(self.path),
-            unit=UNIT,
             is_whole=IS_WHOLE,
             is_unfinished=IS_UNFINISHED,
+        )
+        return program(
+            "conda-prefix-probe",
+            path=self.path,
+            unit=UNIT,
+            print_state=as_owner(self.user, look, no_user="echo a folder of another user"),
             choose_source=chosen(self.sources),
         )
 
@@ -211,7 +216,8 @@ class CondaPrefix(Resource):
             sync -f "$record"
             make_folder
             ( run_installer ) || exit
-            stat -c %i "$path" >"$record"
+            inode=$(print_inode)
+            echo "$inode" >"$record"
             sync -f "$record"
             rm -rf "$cache"
             """,
@@ -219,6 +225,7 @@ class CondaPrefix(Resource):
             record=record(self.path),
             cache=CACHE,
             make_folder=Directory(self.path, self.user).apply({}),
+            print_inode=print_inode(self.path, self.user),
             run_installer=stamped(
                 self.path, self.user, as_unit(UNIT, install, self.user), [self.name]
             ),
@@ -278,20 +285,30 @@ class CondaAbsent(Resource):
         read = script(
             """
             for file in "$HOME/.bashrc" "$HOME/.zshrc"; do
-                [ -z "$(conda_init block "$file")" ] || echo "block $file"
+                [ ! -f "$file" ] || [ -z "$(conda_init block "$file")" ] || echo "block $file"
             done
-            grep -Fx -e "$path" "$HOME/.conda/environments.txt" | sed 's/^/listed /'
+            list=$HOME/.conda/environments.txt
+            [ ! -f "$list" ] || grep -Fx -e "$path" "$list" | sed 's/^/listed /'
             """,
             path=self.path,
             conda_init=CONDA_INIT,
         )
-        return program(
-            "conda-absent-probe",
+        unfinished = script(
+            'is_unfinished "$path" || exit 1',
             path=self.path,
             user=self.user,
             record=record(self.path),
             is_unfinished=IS_UNFINISHED,
-            read_home=as_user(self.user, read),
+        )
+        owner = script('stat -c %U "$path" 2>/dev/null || echo another user', path=self.path)
+        return program(
+            "conda-absent-probe",
+            path=self.path,
+            record=record(self.path),
+            print_owner=as_owner(self.user, owner, no_user="echo another user"),
+            print_inode=print_inode(self.path, self.user),
+            is_unfinished=as_owner(self.user, unfinished, no_user="exit 1"),
+            read_home=as_owner(self.user, read, seconds=20, no_user=":"),
         )
 
     def parse(self, output):

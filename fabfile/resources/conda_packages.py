@@ -6,19 +6,18 @@ from dataclasses import dataclass
 
 from ..kit.quote import program, script, sh
 from ..kit.resources.base import CANNOT_KNOW, Resource
+from ..kit.resources.home import as_owner
 from ..kit.resources.unit import PROXIES, as_unit
 from .conda import CONDA_INIT, UNIT
 from .conda_terms import Agreement
-from .home import as_user
 from .pip import (
-    CHECKER,
     COMPLETE,
-    FIND_DAMAGE,
-    PRINT_STAMP,
     RECORD,
     damages,
+    find_damage,
     installation,
     installed,
+    print_stamp,
     stamp,
     stamped,
 )
@@ -51,21 +50,25 @@ class CondaPackages(Resource):
         return f"CondaPackages {' '.join(self.packages)}"
 
     def probe(self):
-        return script(
+        list_packages = script(
             """
             cd "$prefix" 2>/dev/null && [ -s conda-meta/history ] || exit "$cannot_know"
-            ls -d conda-meta/*-*-*.json lib/python3*/site-packages/*.dist-info/RECORD 2>/dev/null
-            print_stamp
-            [ ! -e "$stamp" ] || find_damage "$@"
+            ls -d conda-meta/*-*-*.json lib/python3*/site-packages/*.dist-info/RECORD \\
+                2>/dev/null || :
             """,
-            *self.packages,
             prefix=self.path,
-            user=self.user,
             cannot_know=CANNOT_KNOW,
+        )
+        return script(
+            """
+            list_packages || exit
+            print_stamp
+            [ ! -e "$stamp" ] || find_damage
+            """,
             stamp=stamp(self.path),
-            checker=CHECKER,
-            find_damage=FIND_DAMAGE,
-            print_stamp=PRINT_STAMP,
+            list_packages=as_owner(self.user, list_packages, no_user=sh("exit {}", CANNOT_KNOW)),
+            find_damage=find_damage(self.path, self.user, self.packages),
+            print_stamp=print_stamp(self.path, self.user),
         )
 
     def parse(self, output):
@@ -131,28 +134,27 @@ class CondaUpdates(Resource):
 
     def probe(self):
         # A probe changes nothing, so conda's caches go to a temporary folder.
-        return script(
+        ask = script(
             """
             [ -s "$path/conda-meta/history" ] || exit "$cannot_know"
-            home=$(getent passwd "$user" | cut -d: -f6)
             use_proxies
             cache=$(mktemp -d)
             trap 'rm -rf "$cache"' EXIT
-            chown "$user": "$cache"
-            answer=$(runuser -u "$user" -- env HOME="$home" CONDA_PKGS_DIRS="$cache" \\
-                XDG_CACHE_HOME="$cache" timeout 300 "$path/bin/conda" update -n base "$@" \\
-                --dry-run --json 2>&1 </dev/null 8>&- 9>&- | head -c 10000000) || :
+            export CONDA_PKGS_DIRS="$cache" XDG_CACHE_HOME="$cache"
+            answer=$(timeout -k 2 300 "$path/bin/conda" update -n base "$@" \\
+                --dry-run --json 2>&1 | head -c 10000000) || :
             # The terms that the operator agreed to are accepted before the updates.
             case $agreed$answer in 1*CondaToS*) exit "$cannot_know" ;; esac
             printf '%s\\n' "$answer"
             """,
             *self.packages,
             path=self.path,
-            user=self.user,
             agreed=bool(self.agreement and self.agreement.holds()),
             cannot_know=CANNOT_KNOW,
             use_proxies=PROXIES,
         )
+        no_user = sh("exit {}", CANNOT_KNOW)
+        return as_owner(self.user, ask, seconds=330, size=11_000_000, no_user=no_user)
 
     def parse(self, output):
         answer = json_object(output)
@@ -225,6 +227,7 @@ class CondaInit(Resource):
             code = script(
                 """
                 file=$HOME/$name
+                [ -f "$file" ] || { echo state absent; exit; }
                 other=$(sed -n "s/^__conda_setup=.*'\\(\\/[^']*\\)\\/bin\\/conda'.*/\\1/p" "$file" |
                     head -n 1)
                 if [ -n "$(conda_init block "$file")" ]; then
@@ -239,16 +242,16 @@ class CondaInit(Resource):
                 name=file,
                 conda_init=CONDA_INIT,
             )
-            return as_user(self.user, code)
+            return as_owner(self.user, code, seconds=20, no_user=":")
 
         return script(
             """
-            case $(getent passwd "$user") in
+            case $(getent passwd "$login") in
                 *zsh) echo shell zsh && read_zshrc ;;
                 *) echo shell bash && read_bashrc ;;
             esac
             """,
-            user=self.user,
+            login=self.user,
             read_zshrc=read(".zshrc"),
             read_bashrc=read(".bashrc"),
         )

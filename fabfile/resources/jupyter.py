@@ -7,8 +7,8 @@ from ..kit.quote import script, sh
 from ..kit.resources import Service
 from ..kit.resources.base import Resource
 from ..kit.resources.file import File
+from ..kit.resources.home import as_owner
 from ..kit.secret import Secret, generated
-from .home import as_user
 
 
 @dataclass(frozen=True)
@@ -113,28 +113,26 @@ if not any(all(note.get(key) == value for key, value in wanted.items()) for note
 """
 
 
-def ready(name, user, url, home, wanted):
+def ready(user, url, home, prefix, wanted):
     """Return a shell command for `Service` that succeeds when Jupyter answers with its settings.
 
     Args:
-        name: the name of the service.
         user: the user that it runs as.
         url: where it answers without a password.
         home: the user's home.
+        prefix: the environment that it runs in, whose Python asks.
         wanted: settings that it must have loaded, by Jupyter's own names.
 
     Returns:
         Shell code that sets ``why``, and ``s=1`` to end the waiting if it runs with others.
     """
-    # A process of Jupyter can change its Python, so only the user runs that; the unit names it.
+    # A process of Jupyter can change its Python, so only the user runs that.
     ask = script(
         """
-        path=$(systemctl show -P Environment "$service" | grep -o 'PATH=[^ ]*')
-        timeout -k 1 20 runuser -u "$user" -- env "$path" \\
-            python3 -I -c "$program" "$url" "$runtime" "$wanted" </dev/null 8>&- 9>&-
+        PATH=$prefix/bin:/usr/local/bin:/usr/bin:/bin
+        python3 -I -c "$program" "$url" "$runtime" "$wanted"
         """,
-        service=f"{name}.service",
-        user=user,
+        prefix=prefix,
         program=READY,
         url=url,
         runtime=f"{home}/{RUNTIME}",
@@ -146,7 +144,7 @@ def ready(name, user, url, home, wanted):
         [ "$r" != 3 ] || s=1
         [ "$r" = 0 ]
         """,
-        ask=ask,
+        ask=as_owner(user, ask, seconds=20),
     )
     return sh("{ {}\n}", judge)
 
@@ -174,10 +172,12 @@ class LoadedSettings(Resource):
     def probe(self):
         read = script(
             """
-            cd "$HOME/$runtime" || exit
+            cd "$HOME/$runtime" 2>/dev/null || exit 0
             for f in jpserver-*.json; do
                 pid=${f#jpserver-}
-                [ ! -d "/proc/${pid%.json}" ] || { cat "$f"; printf '\\000'; }
+                [ -d "/proc/${pid%.json}" ] && [ -f "$f" ] || continue
+                head -c 100000 "$f" 2>/dev/null || continue
+                printf '\\000'
             done
             """,
             runtime=RUNTIME,
@@ -188,7 +188,7 @@ class LoadedSettings(Resource):
             read_notes
             """,
             service=self.service.name,
-            read_notes=as_user(self.user, read),
+            read_notes=as_owner(self.user, read, seconds=20, no_user=":"),
         )
 
     def parse(self, output):

@@ -4,10 +4,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..kit.quote import Shell, program, script
+from ..kit.quote import program, script, sh
 from ..kit.resources.base import CANNOT_KNOW, Resource
 from ..kit.resources.directory import Directory
-from ..kit.resources.unit import as_unit
+from ..kit.resources.home import as_owner
+from ..kit.resources.unit import PROXIES, as_unit
 
 # The file that pip writes last of each distribution.
 RECORD = re.compile(r"site-packages/(.+?)-([^-]+)\.dist-info/RECORD")
@@ -67,23 +68,48 @@ def stamp(prefix):
     return f"{STAMPS}/{prefix.replace('/', '%')}"
 
 
-# Find damage as the user, as the environment is the user's; "$@" are the names of distributions.
-# The descriptors that may hold this run's locks are closed.
-FIND_DAMAGE = Shell("""
-    python=$(readlink -f "$prefix/bin/python")
-    runuser -u "$user" -- timeout 20 "$python" -I -S -c "$checker" \\
-        "$prefix/lib/${python##*/}/site-packages" "$@" pip \\
-        </dev/null 2>/dev/null 8>&- 9>&- | head -c 100000
-""")
+def find_damage(prefix, user, packages):
+    """Return shell code that prints which of *packages*, and of those they require, are damaged.
+
+    Args:
+        prefix: the environment's folder.
+        user: its owner, whose Python looks.
+        packages: names of distributions; ``*`` means all.
+    """
+    find = script(
+        """
+        python=$(readlink -f "$prefix/bin/python") || exit 0
+        timeout -k 1 20 "$python" -I -S -c "$checker" \\
+            "$prefix/lib/${python##*/}/site-packages" "$@" pip 2>/dev/null | head -c 100000
+        """,
+        *packages,
+        prefix=prefix,
+        checker=CHECKER,
+    )
+    return as_owner(user, find, seconds=30, no_user=":")
 
 
-# Print the stamp, if it is about this prefix and not about another one at the same path.
-PRINT_STAMP = Shell("""
-    if [ -e "$stamp" ] && grep -qx -e begun -e "inode $(stat -c %i "$prefix")" "$stamp"; then
-        echo stamped
-        sed 's/^/known /' "$stamp"
-    fi
-""")
+def print_inode(prefix, user):
+    """Return shell code that prints the inode of the folder *prefix* of *user*."""
+    find = script('stat -c %i "$prefix"', prefix=prefix)
+    return as_owner(user, find, no_user=":")
+
+
+def print_stamp(prefix, user):
+    """Return shell code that prints the stamp of *prefix*.
+
+    It prints nothing if the stamp is about another folder that was at the same path.
+    """
+    return script(
+        """
+        if [ -e "$stamp" ] && grep -qx -e begun -e "inode $(print_inode)" "$stamp"; then
+            echo stamped
+            sed 's/^/known /' "$stamp"
+        fi
+        """,
+        stamp=stamp(prefix),
+        print_inode=print_inode(prefix, user),
+    )
 
 
 def stamped(prefix, user, install, packages):
@@ -104,23 +130,23 @@ def stamped(prefix, user, install, packages):
         echo begun >"$stamp"
         sync -f "$stamp"
         ( run_installer ) || exit
-        sync -f "$prefix"
+        sync_files
+        inode=$(print_inode)
         {
-            stat -c 'inode %i' "$prefix"
+            echo "inode $inode"
             printf 'installed %s\\n' "$@"
-            find_damage '*'
+            find_damage
         } >"$stamp.new"
         sync "$stamp.new"
         mv "$stamp.new" "$stamp"
         sync -f "$stamp"
         """,
         *packages,
-        prefix=prefix,
-        user=user,
         stamp=stamp(prefix),
-        checker=CHECKER,
-        find_damage=FIND_DAMAGE,
         run_installer=install,
+        sync_files=as_owner(user, script('sync -f "$prefix"', prefix=prefix), seconds=600),
+        print_inode=print_inode(prefix, user),
+        find_damage=find_damage(prefix, user, ["*"]),
     )
 
 
@@ -161,13 +187,13 @@ class Venv(Resource):
     undo = "rm -r {0.path}"
 
     def probe(self):
-        return script(
+        look = script(
             """
             if [ -L "$path" ]; then
                 echo 'a symbolic link'
             elif [ -f "$path/pyvenv.cfg" ]; then
                 # A release upgrade brings another Python, which has no site-packages here yet.
-                python=$(readlink -f "$path/bin/python")
+                python=$(readlink -f "$path/bin/python") || :
                 pip="$path/lib/${python##*/}/site-packages/pip/__init__.py"
                 if [ -x "$python" ] && [ -f "$pip" ]; then
                     stat -c '%U' "$path/pyvenv.cfg"
@@ -184,6 +210,14 @@ class Venv(Resource):
             """,
             path=self.path,
         )
+        # Root only looks whether something is at the path, which reveals and changes nothing.
+        no_user = script(
+            """
+            if [ -L "$path" ] || [ -e "$path" ]; then echo 'something else'; else echo absent; fi
+            """,
+            path=self.path,
+        )
+        return as_owner(self.user, look, no_user=no_user)
 
     def parse(self, output):
         state = output.strip()
@@ -238,20 +272,24 @@ class PipPackages(Resource):
         return f"PipPackages {' '.join(self.packages)}"
 
     def probe(self):
+        list_packages = script(
+            """
+            python=$(readlink -f "$prefix/bin/python") || exit 0
+            ls -d "$prefix/lib/${python##*/}"/site-packages/*.dist-info/RECORD 2>/dev/null || :
+            """,
+            prefix=self.prefix,
+        )
         return script(
             """
-            python=$(readlink -f "$prefix/bin/python")
-            ls -d "$prefix/lib/${python##*/}"/site-packages/*.dist-info/RECORD 2>/dev/null || exit 0
+            packages=$(list_packages) || exit
+            [ -n "$packages" ] || exit 0
+            printf '%s\\n' "$packages"
             print_stamp
-            find_damage "$@"
+            find_damage
             """,
-            *self.packages,
-            prefix=self.prefix,
-            user=self.user,
-            stamp=stamp(self.prefix),
-            checker=CHECKER,
-            find_damage=FIND_DAMAGE,
-            print_stamp=PRINT_STAMP,
+            list_packages=as_owner(self.user, list_packages, no_user=":"),
+            find_damage=find_damage(self.prefix, self.user, self.packages),
+            print_stamp=print_stamp(self.prefix, self.user),
         )
 
     def parse(self, output):
@@ -300,22 +338,22 @@ class PipUpdates(Resource):
         return f"PipUpdates {' '.join(self.packages)}"
 
     def probe(self):
-        return script(
+        ask = script(
             """
             [ -x "$prefix/bin/pip" ] || exit "$cannot_know"
-            home=$(getent passwd "$user" | cut -d: -f6)
-            report=$(timeout 300 runuser -u "$user" -- env HOME="$home" "$prefix/bin/pip" install \\
+            use_proxies
+            report=$("$prefix/bin/pip" install \\
                 --upgrade --dry-run --quiet --no-input --no-cache-dir --disable-pip-version-check \\
-                --report - "$@" </dev/null 8>&- 9>&-) || exit
-            printf '%s' "$report" |
-                timeout 20 runuser -u "$user" -- "$prefix/bin/python" -c "$print_report" 8>&- 9>&-
+                --report - "$@") || exit
+            printf '%s' "$report" | "$prefix/bin/python" -c "$print_report"
             """,
             *self.packages,
             prefix=self.prefix,
-            user=self.user,
             cannot_know=CANNOT_KNOW,
+            use_proxies=PROXIES,
             print_report=PRINT_REPORT,
         )
+        return as_owner(self.user, ask, seconds=320, no_user=sh("exit {}", CANNOT_KNOW))
 
     def parse(self, output):
         return {"updates": ", ".join(output.splitlines())}

@@ -96,7 +96,7 @@ def jupyter_service(s: Settings) -> Service:
     url = f"{scheme}://127.0.0.1:{s.jupyter.port}{base_url(s)}/api"
     return Service(
         s.jupyter.name,
-        ready=ready(s.jupyter.name, s.user.name, url, home(s), runtime_settings(s)),
+        ready=ready(s.user.name, url, home(s), prefix(s), runtime_settings(s)),
         ours=True,
     )
 

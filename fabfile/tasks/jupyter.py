@@ -7,6 +7,7 @@ from ..kit.host import Host
 from ..kit.quote import script
 from ..kit.resources import Check, Directory, File, FileAbsent, MovedAside, Package
 from ..kit.resources.check import fail, ok
+from ..kit.resources.home import as_owner
 from ..resources import PasswordFile, StartupFiles
 from ..resources.jupyter import LoadedSettings
 from ..resources.startup import PARENTS, PROTECTED
@@ -37,7 +38,7 @@ owner=$(sed -n 's/^User=//p' "$unit" 2>/dev/null)
 JSON_FILES = r"""
 cd "$folder" 2>/dev/null || exit 0
 for file in jupyter_server_config.json jupyter_server_config.d/*.json; do
-    [ -f "$file" ] && cat "$file"
+    [ ! -f "$file" ] || head -c 1000000 "$file" 2>/dev/null || :
     printf '\000%s\000' "$file"
 done
 """
@@ -71,7 +72,8 @@ def configure_jupyter(c, s, ask_password=False):
     yield from tmux_session(s, service)
     question = script(SERVICE_OWNER, unit=unit)
     yield Check(f"owner of {name}.service", question, owner_judge(user))
-    yield Check("other configuration", script(JSON_FILES, folder=config), no_overrides)
+    question = as_owner(user, script(JSON_FILES, folder=config), seconds=20, no_user=":")
+    yield Check("other configuration", question, no_overrides)
     yield Directory(config, user, mode="0700")
     yield Directory(notebook_dir(s), user, mode="", adopt=False)
     # The unit can protect only what exists.

@@ -5,6 +5,7 @@ from typing import Any
 from ..kit.quote import script
 from ..kit.resources import Check, Download, DownloadBegun, Package, Upload
 from ..kit.resources.check import ok, warn
+from ..kit.resources.home import as_owner
 from ..kit.task import confirm
 from ..resources import (
     Agreement,
@@ -22,7 +23,7 @@ from ..resources import (
 from ..resources.conda import is_complete
 from ..resources.installers import DISTRIBUTIONS, sources
 from ..settings import setup
-from ..settings.derived import home, jupyter_service, login_user, prefix
+from ..settings.derived import jupyter_service, login_user, prefix
 
 ADVICE = (
     "set python.accept_terms: true (--accept-terms),"
@@ -31,10 +32,10 @@ ADVICE = (
 
 # Prints each of conda's configuration files that names Anaconda's channels.
 ANACONDA_CHANNELS = r"""
-cd "$home" 2>/dev/null || exit 0
+cd "$HOME" 2>/dev/null || exit 0
 for file in .condarc .conda/.condarc .config/conda/.condarc \
         /etc/conda/.condarc /etc/conda/condarc.d/*; do
-    grep -Eqs -e "^ *- *[\"']?defaults\\b" -e '^channels: *\[.*\bdefaults\b' \
+    [ -f "$file" ] && grep -Eqs -e "^ *- *[\"']?defaults\\b" -e '^channels: *\[.*\bdefaults\b' \
         -e '^[^#]*repo\.anaconda\.com' "$file" && realpath "$file"
 done; :
 """
@@ -79,15 +80,15 @@ def conda(c, s):
     restart = jupyter_service(s).restart
     yield from begin_download(c, s)
     if distribution.title == "Miniforge":
-        question = script(ANACONDA_CHANNELS, home=home(s))
+        question = as_owner(user, script(ANACONDA_CHANNELS), seconds=20, no_user=":")
         yield Check("channels", question, no_anaconda_channels)
     yield curl(s)
     yield login_user(s)
     name, files = installer(s)
     if s.python.upload:
-        yield Upload(name, files, is_complete(path), connection=c)
+        yield Upload(name, files, is_complete(path, user), connection=c)
     else:
-        yield Download(name, files, is_complete(path))
+        yield Download(name, files, is_complete(path, user))
     yield CondaPrefix(path, user, name, files, **requirements(s), notify=restart)
     # A server that cannot download the installer cannot ask for the channels' terms either.
     if distribution.channels and not s.python.upload:
@@ -105,11 +106,12 @@ def begin_download(c, s):
         return
     distribution, path = DISTRIBUTIONS[s.python.distribution], prefix(s)
     name, files = installer(s)
+    complete = is_complete(path, s.user.name)
     if distribution.terms:
         terms, dry = agreement(c, s), c.config.run.dry
-        yield Terms(name, distribution.terms, terms, is_complete(path), ADVICE, foretells=dry)
+        yield Terms(name, distribution.terms, terms, complete, ADVICE, foretells=dry)
     if not s.python.upload:
-        yield DownloadBegun(name, files, is_complete(path), curl(s))
+        yield DownloadBegun(name, files, complete, curl(s))
 
 
 def curl(s):
