@@ -24,6 +24,18 @@ from fabfile.kit.resources import (
     upload,
 )
 from fabfile.kit.resources import home as home_resources
+from fabfile.resources import (
+    Agreement,
+    ChannelTerms,
+    CondaAbsent,
+    CondaInit,
+    CondaPackages,
+    CondaPrefix,
+    CondaUpdates,
+    PipPackages,
+    PipUpdates,
+    Venv,
+)
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
 USER = "nobody"
@@ -185,6 +197,72 @@ class TestFiles:
         assert run(resource.apply({})).returncode == 0
         assert (tmp_path / "a/b").owner() == USER
         assert (tmp_path / "a").owner() == "root"
+
+
+def environments(prefix):
+    """Return one resource of each kind that looks at an environment of the user."""
+    sources = (Source("https://example.org/conda.sh", "ab" * 32),)
+    return {
+        "Venv": Venv(prefix, USER),
+        "PipPackages": PipPackages(prefix, USER, ("jupyterlab",)),
+        "PipUpdates": PipUpdates(prefix, USER, ("pip",)),
+        "CondaPrefix": CondaPrefix(prefix, USER, "conda", sources),
+        "CondaPackages": CondaPackages(prefix, USER, ("jupyterlab",)),
+        "CondaUpdates": CondaUpdates(prefix, USER, ("conda",)),
+        "CondaAbsent": CondaAbsent(prefix, USER),
+        "CondaInit": CondaInit(prefix, USER),
+        "ChannelTerms": ChannelTerms(prefix, USER, (), Agreement("")),
+    }
+
+
+class TestEnvironments:
+    """What the user puts in an environment."""
+
+    @pytest.mark.parametrize("kind", environments(""))
+    def test_a_link_does_not_show_what_root_may_read(self, home, victim, stand_in, kind):
+        for name in ("conda-1-0.json", "pip-1.dist-info/RECORD", "history", "pyvenv.cfg"):
+            (victim / name).parent.mkdir(exist_ok=True)
+            (victim / name).write_text(SECRET)
+        (home / "bin").mkdir()
+        (home / "bin/python3").write_text("#!/bin/sh\n")
+        (home / "bin/python").symlink_to("python3")
+        (home / "lib/python3").mkdir(parents=True)
+        for name in ("conda-meta", "lib/python3/site-packages"):
+            (home / name).symlink_to(victim)
+        for name in ("pyvenv.cfg", ".bashrc", "bin/conda"):
+            (home / name).symlink_to(victim / "secret")
+        answer = run(environments(str(home))[kind].probe(), stand_in)
+        assert "-1" not in answer.stdout
+        assert SECRET not in answer.stdout
+        assert "root" not in answer.stdout
+
+    @pytest.mark.parametrize("kind", environments(""))
+    def test_a_pipe_does_not_stop_a_run(self, home, stand_in, kind):
+        (home / "conda-meta/tos/x").mkdir(parents=True)
+        (home / "conda-meta/history").write_text("x")
+        (home / "bin").mkdir()
+        for name in ("conda-meta/tos/x/y.json", "bin/conda", "bin/python", ".bashrc", ".zshrc"):
+            os.mkfifo(home / name)
+        begun = time.monotonic()
+        run(environments(str(home))[kind].probe(), stand_in)
+        assert time.monotonic() - begun < 15
+
+    @pytest.mark.parametrize("kind", environments(""))
+    def test_a_program_runs_as_the_user_without_the_lock(self, home, stand_in, kind):
+        (home / "conda-meta").mkdir()
+        (home / "conda-meta/history").write_text("x")
+        (home / "bin").mkdir()
+        (home / "ran").mkdir()
+        (home / "ran").chmod(0o777)
+        program = f"#!/bin/sh\n(id -un; ls /proc/self/fd) >{home}/ran/$$\n"
+        for name in ("conda", "python", "pip"):
+            (home / "bin" / name).write_text(program)
+            (home / "bin" / name).chmod(0o755)
+        run(environments(str(home))[kind].probe(), stand_in)
+        for path in (home / "ran").iterdir():
+            user, *descriptors = path.read_text().split()
+            assert user == USER
+            assert not {"8", "9"} & set(descriptors)
 
 
 class TestAsOwner:
