@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import argon2
@@ -51,7 +52,7 @@ def test_first_run_does_what_the_dry_run_predicted(story):
     unknown = story.foretold.having("unknown")
     assert story.first.items == story.foretold.items
     assert story.first.changed - unknown == story.foretold.having("would change")
-    assert unknown == {"Service apache2", "UfwIpv6"}
+    assert unknown == {"Service apache2"}
     handlers = story.foretold.having("would change", task="handlers")
     assert (
         story.first.having("changed", task="handlers")
@@ -267,6 +268,38 @@ def test_wrong_password_is_rejected(visitor):
     for wrong in ("wrong", "", PASSWORD[:-1]):
         assert visitor.log_in(wrong) == 401
     assert visitor.ask("GET", "/api/contents").status == 403
+
+
+def test_guesses_at_the_password_wait_and_others_do_not(server, visitor, fab):
+    def log_in(password):
+        began = time.monotonic()
+        return visit(server).log_in(password), time.monotonic() - began
+
+    def log_in_from_another_address():
+        ask = "curl -sk -b /tmp/jar -c /tmp/jar -o /dev/null -w '%{http_code}'"
+        url = f"https://{server.address}/jupyter/login"
+        form = '--data-urlencode password@- -d "_xsrf=$(sed -n "s/.*_xsrf.//p" /tmp/jar)"'
+        return server.nsenter(f"{ask} {url}; {ask} {form} {url}; rm /tmp/jar", input=PASSWORD)
+
+    assert visitor.log_in(PASSWORD) == 302
+    with visitor.kernel() as run:
+        assert {log_in("wrong")[0] for _ in range(5)} == {401}
+        with ThreadPoolExecutor() as pool:
+            guesses = [pool.submit(log_in, "wrong") for _ in range(3)]
+            time.sleep(1)
+            assert run("6*7") == "42"
+            assert log_in_from_another_address().stdout.endswith("302")
+            assert not all(guess.done() for guess in guesses)
+            found = sorted(guess.result() for guess in guesses)
+    assert {status for status, _ in found} == {401}
+    assert [seconds > least for (_, seconds), least in zip(found, (2, 6, 14), strict=True)] == [
+        True
+    ] * 3
+    status, seconds = log_in(PASSWORD)
+    assert (status, seconds > 14) == (302, True)
+    assert log_in("wrong")[1] < 14
+    told = fab(server, "status").stdout
+    assert re.search(r"failed logins: \d+ in 24 hours; \d+ of them from [0-9.]+$", told, re.M)
 
 
 def test_cross_site_request_with_cookies_is_rejected(visitor):
