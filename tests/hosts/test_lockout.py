@@ -34,7 +34,7 @@ def test_chain_survives_closing_the_login_of_root(new_host, suite, prepared, fab
     host.nsenter(cloud)
     tasks = ["create-user", "harden-ssh", "firewall", "install-apache"]
     done = fab(host, *tasks, env=CLOSED)
-    assert done.stdout.count("Login jupyter") == 2
+    assert len(re.findall("ok +Login jupyter", done.stdout)) == 2
     assert "not verified" not in done.stdout
     assert not gets_in(host)
     assert gets_in(host, "jupyter")
@@ -68,9 +68,13 @@ def test_wrong_key_rolls_back(door, fab):
     door.nsenter(f"cp -p {path} /root/kept; echo '{WRONG}' >{path}")
     before = state(door)
     try:
-        done = fab(door, "harden-ssh", env=CLOSED, check=False)
+        refused = fab(door, "harden-ssh", env=CLOSED, check=False)
+        done = fab(door, "harden-ssh", env=SUDO, check=False)
     finally:
         door.nsenter(f"cp -p /root/kept {path}")
+    # Root's login is closed only after another one has worked.
+    assert "so root's login stays open; as jupyter: jupyter may not log in" in refused.stdout
+    assert "Nothing was changed" in refused.stderr
     assert done.returncode == 1, done.stdout
     assert "rolled back  sshd" in done.stdout, done.stdout
     assert "jupyter may not log in with this key" in done.stdout
@@ -81,7 +85,10 @@ def test_wrong_key_rolls_back(door, fab):
 
 def test_wrong_sudo_password_rolls_back(door, fab):
     before = state(door)
-    done = fab(door, "harden-ssh", env=CLOSED | {"USER_PASSWORD": "not this"}, check=False)
+    wrong = {"USER_PASSWORD": "not this"}
+    refused = fab(door, "harden-ssh", env=CLOSED | wrong, check=False)
+    assert "so root's login stays open; as jupyter: sudo does not accept" in refused.stdout
+    done = fab(door, "harden-ssh", env=SUDO | wrong, check=False)
     assert done.returncode == 1, done.stdout
     assert "rolled back  sshd" in done.stdout, done.stdout
     assert "sudo does not accept this password for jupyter" in done.stdout
@@ -375,9 +382,7 @@ class Cut:
 
     def __init__(self, host, operator, seconds, *tasks):
         self.host, self.seconds = host, seconds
-        env = operator.env(
-            USER_PASSWORD=USER_PASSWORD, **CLOSED, **setting(ssh__rollback_timeout=seconds)
-        )
+        env = operator.env(**CLOSED, **setting(ssh__rollback_timeout=seconds))
         argv = [
             BIN / "fab",
             "-H",
@@ -465,3 +470,26 @@ def test_cut_cable_and_reboot_do_not_lock_out(new_host, suite, prepared, operato
     assert gets_in(host)
     assert is_calm(host)
     assert state(host) == before
+
+
+def test_vanished_operator_blocks_the_next_run_for_a_minute_only(
+    new_host, suite, prepared, operator, fab
+):
+    host = new_host(suite, prepared)
+    wrapper = '#!/bin/sh\ncase $* in *enable) sleep 20;; esac\nexec /usr/sbin/ufw "$@"\n'
+    host.nsenter("cat >/usr/local/sbin/ufw; chmod 755 /usr/local/sbin/ufw", input=wrapper)
+    run = Cut(host, operator, 10, "firewall")
+    wait(lambda: list((host.root / ROLLBACK).glob("*/complete")), 60)
+    # As a machine that sleeps or hangs: its connection stays, and it says nothing more.
+    run.process.send_signal(signal.SIGSTOP)
+    host.nsenter("rm /usr/local/sbin/ufw")
+    started = time.monotonic()
+    try:
+        done = fab(host, "firewall", env=SUDO)
+    finally:
+        run.process.kill()
+        run.process.wait()
+    assert "another run is changing this host" in done.stdout
+    assert time.monotonic() - started < 120  # it was 10 minutes, and then an error
+    assert "has not answered for 45 s" in done.stdout
+    assert is_calm(host)
