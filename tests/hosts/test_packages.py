@@ -24,7 +24,8 @@ set -e
 apt-get -qq update
 NEEDRESTART_SUSPEND=1 apt-get -qq install --no-install-recommends needrestart >/dev/null
 cp /usr/bin/sleep /usr/bin/jupyter-of-ada
-printf '[Service]\\nType=exec\\nExecStart=/usr/bin/jupyter-of-ada infinity\\n' >/etc/systemd/system/jupyter.service
+printf '[Service]\\nType=exec\\nExecStart=/usr/bin/jupyter-of-ada infinity\\n' \\
+    >/etc/systemd/system/jupyter.service
 systemctl start jupyter
 cp /usr/bin/jupyter-of-ada /usr/bin/new
 mv /usr/bin/new /usr/bin/jupyter-of-ada
