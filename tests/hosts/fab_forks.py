@@ -9,6 +9,7 @@ import contextlib
 import gc
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -25,7 +26,8 @@ class Forks:
     def __init__(self, folder, repository):
         self.socket = Path(folder) / "fab.socket"
         argv = [sys.executable, "-m", __name__, str(self.socket)]
-        self.server = subprocess.Popen(argv, cwd=repository, stdin=subprocess.DEVNULL)
+        # Its end of the pipe tells the server when this process ends, however it ends.
+        self.server = subprocess.Popen(argv, cwd=repository, stdin=subprocess.PIPE)
         deadline = time.monotonic() + LONGEST_START
         while not self.socket.exists():
             if self.server.poll() is not None or time.monotonic() > deadline:
@@ -35,6 +37,7 @@ class Forks:
 
     def end(self):
         """Kill the server."""
+        self.server.stdin.close()
         self.server.kill()
         self.server.wait()
 
@@ -65,13 +68,13 @@ class Forks:
 
 
 def serve(path):
-    """Answer requests, each in a process of its own."""
+    """Answer requests, each in a process of its own, until standard input is closed."""
     part = f"{path}.part"
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(part)
         listening.listen(100)
         os.rename(part, path)
-        while True:
+        while 0 not in select.select([0, listening], [], [])[0]:
             line, _ = listening.accept()
             if not os.fork():
                 listening.close()
@@ -80,6 +83,7 @@ def serve(path):
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
+    sys.exit()
 
 
 def answer(line):
