@@ -32,7 +32,7 @@ REPOSITORY = Path(__file__).parents[1]
 SCRIPTS = [REPOSITORY / ".ci/run", *sorted((REPOSITORY / "tests/hosts").glob("*.sh"))]
 PROGRAMS = sorted((REPOSITORY / "config/scripts").glob("*.sh"))
 WAYS = [  # the ways to Jupyter, with the settings that change most
-    {},
+    {"admin.name": "ada"},
     {
         "jupyter.access": "tunnel",
         "jupyter.runner": "tmux",
