@@ -174,9 +174,11 @@ def set_password(c, s, no_prompt=False):
     if not new:
         raise ValueError("JUPYTER_PASSWORD: not set; set it, or leave out --no-prompt")
     config = f"{home(s)}/.jupyter"
-    question = script(
-        'grep -sc "class PasswordOfFile" "$config"; :', config=f"{config}/{CONFIG_FILE}"
+    count = script(
+        '[ ! -f "$config" ] || grep -sc "class PasswordOfFile" "$config" || :',
+        config=f"{config}/{CONFIG_FILE}",
     )
+    question = as_owner(s.user.name, count, seconds=20, no_user=":")
     yield Check("Jupyter's configuration", question, is_configured)
     yield PasswordFile(
         f"{config}/password-hash", s.user.name, new, "argon2:", "password of Jupyter"
