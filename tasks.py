@@ -225,6 +225,14 @@ def undo_table(c):
     readme.main()
 
 
+@task
+def attacks(c):
+    """Update docs/attacks.md."""
+    from tests.hosts.attacks import PAGE, page
+
+    PAGE.write_text(page(), encoding="utf-8")
+
+
 def _prepare(packages=()):
     """Install the Debian *packages* that are missing; exit if this machine cannot boot servers."""
     if not HERE_IS_ENOUGH:
@@ -250,5 +258,7 @@ def _show(host):
 
 
 _lab = Collection("lab", lab_up, lab_ssh, lab_list, lab_down, lab_build)
-namespace = Collection(_lab, test, lint, requirements, demo, bench, picture, defaults, undo_table)
+namespace = Collection(
+    _lab, test, lint, requirements, demo, bench, picture, defaults, undo_table, attacks
+)
 answer_mistakes(program, "fab", fabfile.ns.task_names)

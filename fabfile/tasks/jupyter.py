@@ -28,6 +28,9 @@ from .python import install_anaconda
 
 CONFIG_FILE = "jupyter_server_config.py"
 
+# A path of a socket has at most 107 characters, and those of kernels are 79 longer than the home.
+LONGEST_HOME = 28
+
 # A service whose user was removed has no owner.
 SERVICE_OWNER = """
 owner=$(sed -n 's/^User=//p' "$unit" 2>/dev/null)
@@ -154,6 +157,7 @@ def template_values(c, s):
         "startup_parents": [f"{home(s)}/{name}" for name in PARENTS],
         "name": s.jupyter.name,
         "session": session_script(s) if tmux else "",
+        "ipc": len(home(s)) <= LONGEST_HOME,
         "sudo": s.jupyter.sudo,
         "devices": s.jupyter.devices,
         "memory": s.jupyter.memory,

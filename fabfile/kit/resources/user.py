@@ -165,7 +165,8 @@ class User(Resource):
             """
             # A removed account may have left its group.
             if getent group "$name" >/dev/null; then set -- -g "$name"; else set -- -U; fi
-            useradd -m -c "$comment" -d "$home" -s "$shell" "$@" "$name"
+            # Debian 12 lets other users read a new home.
+            useradd -m -K HOME_MODE=0700 -c "$comment" -d "$home" -s "$shell" "$@" "$name"
             # useradd leaves an empty directory, such as a mounted volume, to root.
             chown "$name:" "$home"
             """,
