@@ -427,10 +427,10 @@ AFTER_A_LOGIN = (
 
 
 # What a run reads or writes below the home. A new resource that names another path belongs here.
+DIRECTORIES = (".ssh", ".jupyter", ".config", ".local/bin", "bin", "jupyter-env", "notebooks")
 PATHS = (
-    ".ssh",
+    *DIRECTORIES,
     ".ssh/authorized_keys",
-    ".jupyter",
     ".jupyter/classic.json",
     ".jupyter/classic.py",
     ".jupyter/jupyter_notebook_config.json",
@@ -439,15 +439,10 @@ PATHS = (
     ".jupyter/jupyter_server_config.py",
     ".jupyter/password-hash",
     ".bash_profile",
-    ".config",
-    ".local/bin",
     ".local/share/jupyter/runtime/jpserver-1.json",
-    "bin",
-    "jupyter-env",
     "jupyter-env/bin/jupyter",
     "jupyter-env/bin/python3",
     "jupyter-env/pyvenv.cfg",
-    "notebooks",
 )
 
 PARTS = (
