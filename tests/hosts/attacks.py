@@ -9,7 +9,7 @@ from pathlib import Path
 PAGE = Path(__file__).parents[2] / "docs/attacks.md"
 
 HEAD = """\
-# From Jupyter to root there is no way
+# What code in Jupyter cannot do
 
 Whoever has Jupyter's password runs code as the account that Jupyter runs in. These attacks try to
 get further: to root, to another user, or out of the protection of Jupyter's unit.
