@@ -227,24 +227,38 @@ def state(host):
     return host.nsenter("find /root/target -printf '%p %M %u:%g %s %T@\\n' | sort").stdout
 
 
-def test_the_administrators_password_never_reaches_jupyters_account(fortress, fab):
-    home = "/home/jupyter"
-    steal = f"timeout 5 cat >>{home}/stolen; echo here >>{home}/ran"
-    with contextlib.ExitStack() as stack:
-        for name in (".bash_profile", ".bashrc"):
-            plant = f"echo '{steal}' >$P; chown jupyter: $P"
-            stack.enter_context(instead_of(fortress, f"{home}/{name}", plant))
+# A `sudo` that answers as sudo's prompt does, and keeps what it is told.
+STEAL = """
+mkdir -p /home/jupyter/evil; cd /home/jupyter/evil
+cat >sudo <<'END'
+#!/bin/sh
+for word in "$@"; do
+    [ "$before" != -p ] || printf %s "$word" >&2
+    before=$word
+done
+timeout 5 cat >>/home/jupyter/evil/stolen
+END
+chmod 755 sudo; chown -R jupyter: .
+"""
+
+
+@pytest.mark.parametrize("sudo", ["false", "true"])
+def test_the_administrators_password_never_reaches_jupyters_account(fortress, fab, sudo):
+    fortress.nsenter(STEAL)
+    # Without `admin.name`, a run verifies the login of an account with `user.sudo`.
+    named = {} if sudo == "true" else setting(admin__name="admin")
+    port = 4445 if sudo == "true" else 4446
+    env = setting(user__sudo=sudo, firewall__allow=port) | named | {"SUDO_PASSWORD": USER_PASSWORD}
+    plant = "echo 'PATH=/home/jupyter/evil:$PATH' >$P; chown jupyter: $P"
+    with all_replaced(fortress, (".bash_profile", ".bashrc"), plant):
         admin = type("Admin", (), {"string": f"admin@{fortress.address}", "key": fortress.key})
-        env = ADMIN | {"SUDO_PASSWORD": USER_PASSWORD} | setting(firewall__allow="4445")
-        env.pop("ADMIN_PASSWORD")
         done = fab(admin, "firewall", env=env, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
     stolen = fortress.nsenter(
-        f"cat {home}/stolen 2>/dev/null; rm -f {home}/stolen {home}/ran", check=False
+        "cat /home/jupyter/evil/stolen; rm -r /home/jupyter/evil", check=False
     )
+    fortress.nsenter(f"ufw delete allow {port}/tcp")
     assert USER_PASSWORD not in stolen.stdout
-    assert "4445" in fortress.nsenter("ufw status").stdout
-    fortress.nsenter("ufw delete allow 4445/tcp")
+    assert done.returncode == 0 or sudo == "true", done.stdout + done.stderr
 
 
 # What a program of the environment does with the password that its user types for sudo.
