@@ -38,7 +38,8 @@ class Attack:
         says: a regular expression for the error, so that a mistake here is no success.
         origin: where it starts: ``Jupyter`` (a kernel and a terminal), ``another user``,
             ``the network`` or ``the home`` (what a run of ours finds there).
-        outside: whether it succeeds over SSH as the same user, outside the unit.
+        outside: whether it succeeds over SSH as the same user, outside the unit. The lab's file
+            system cannot rename directories of a layer, so that this is not known of those.
         with_sudo: what is different with ``user.sudo``; empty if it is stopped too.
     """
 
@@ -103,7 +104,6 @@ IN_THE_UNIT = (
         MOUNT,
         "swap('.config')",
         "EBUSY",
-        outside=True,
     ),
     Attack(
         "set variables in `.config/environment.d`",
