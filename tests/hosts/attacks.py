@@ -1,6 +1,6 @@
 """The table of attacks: what is attempted, from where, and what stops it.
 
-The host tests run each of them, and `inv attacks` makes docs/attacks.md of it.
+`inv attacks` makes docs/attacks.md of it.
 """
 
 from dataclasses import dataclass
@@ -13,9 +13,12 @@ HEAD = """\
 
 Whoever has Jupyter's password runs code as the account that Jupyter runs in. These attacks try to
 get further: to root, to another user, or out of the protection of Jupyter's unit.
-`tests/hosts/test_escape.py` runs each of them on real Debian 12 and 13 servers, from a kernel and
-from a terminal, with `jupyter.runner` systemd and tmux. A test fails if one of them succeeds. To
-show that they can succeed, those that aim at the unit also run over SSH, outside it.
+`tests/hosts/test_escape.py` runs those from a kernel or a terminal, from another local user and
+from the network on real Debian 12 and 13 servers, with `jupyter.runner` systemd and tmux. A test
+fails if one of them succeeds. To show that they can succeed, those that aim at the unit also run
+over SSH, outside it. `tests/hosts/test_hardening.py` has the fake sshd, `tests/test_shell.py` the
+forged frames. Of the attacks at a later login, the tests run the two that use `sudo` or a program
+of the environment; the others are reasoned.
 
 The last column is for `user.sudo: true`, which is off by default. It lets one account both run
 Jupyter and administer the server. Most attacks are still stopped, but those marked **possible**
