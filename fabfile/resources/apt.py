@@ -35,7 +35,7 @@ class PackagesUpgraded(Resource):
 
     @property
     def label(self):
-        return "Upgraded"
+        return "PackagesUpgraded"
 
     def probe(self):
         return script(

@@ -296,7 +296,7 @@ def test_wrong_clock_sends_no_request(bare, issue):
             bare.host,
             "issue-cert",
             "Check clock",
-            "its clock is 120 minutes behind yours",
+            "the server's clock is 120 minutes behind yours",
         )
     finally:
         bare.host.nsenter(["rm", date])

@@ -243,10 +243,11 @@ def test_foreign_accounts_are_left_alone(bare, full_setup, plant, name, says):
 
 
 FOREIGN, LINK, FOLDER = "cp /etc/hostname $P", "ln -s $P.kept $P", "mkdir $P"
-NOT_OURS, IS_LINK, IS_FOLDER = (
+NOT_OURS, IS_LINK, IS_FOLDER, IS_FIFO = (
     "this file is not ours",
-    "there is a symbolic link",
-    "there is a directory",
+    "a symbolic link is in the place of the file",
+    "a directory is in the place of the file",
+    "a fifo is in the place of the file",
 )
 CONF = f"{APACHE}/conf-available/zz-remote-jupyter-tls.conf"
 CONFIG = f"{HOME}/.jupyter/jupyter_server_config.py"
@@ -273,7 +274,14 @@ AUTHORIZED = f"{HOME}/.ssh/authorized_keys"
         ("trixie", UNIT, FOREIGN, "configure-jupyter", f"File {UNIT}", NOT_OURS),
         ("bookworm", UNIT, "ln -s /dev/null $P", "configure-jupyter", f"File {UNIT}", IS_LINK),
         ("trixie", CONFIG, FOREIGN, "configure-jupyter", f"File {CONFIG}", NOT_OURS),
-        ("bookworm", CONFIG, "mkfifo $P", "configure-jupyter", f"File {CONFIG}", "there is a fifo"),
+        (
+            "bookworm",
+            CONFIG,
+            "mkfifo $P",
+            "configure-jupyter",
+            f"File {CONFIG}",
+            "a fifo is in the place of the file",
+        ),
         (
             "trixie",
             f"{HOME}/.jupyter",

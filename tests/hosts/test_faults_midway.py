@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from .fixtures.converged import ADMIN
 from .fixtures.faults import failures, is_one_failure, nothing_changes
 from .releases import on
 from .visitor import eventually
@@ -65,26 +66,26 @@ def test_waits_for_another_apt_and_names_it(new_host, suite, lock, task):
         )
 
     hold(600)
-    impatient = {"FABRIC_REMOTE_JUPYTER_APT_LOCK_TIMEOUT": "2"}
+    impatient = ADMIN | {"FABRIC_REMOTE_JUPYTER_APT_LOCK_TIMEOUT": "2"}
     warned = task(host, "preflight", **impatient)
     assert warned.status == 0
     assert warned.having("warning") == {"Check apt"}
     pid = host.nsenter("systemctl show -P MainPID holder").stdout.strip()
     assert f"python3 (process {pid}) holds apt's lock; apt waits for it up to 2 s" in warned.out
-    run = task(host, "create-user", **impatient)
+    run = task(host, "create-admin", **impatient)
     holder = f"python3 (process {pid}) is still at work with packages after 2 s"
     assert is_one_failure(
-        run, host, "create-user", "Package sudo: apply failed", holder, "apt.lock_timeout"
+        run, host, "create-admin", "Package sudo: apply failed", holder, "apt.lock_timeout"
     )
-    assert "skipped      User jupyter" in run.out
-    assert "jupyter" not in (host.root / "etc/passwd").read_text()
+    assert "skipped      User admin" in run.out
+    assert "admin:" not in (host.root / "etc/passwd").read_text()
 
     host.nsenter("systemctl stop holder")
     hold(3)
-    assert task(host, "create-user").status == 0
+    assert task(host, "create-admin", **ADMIN).status == 0
     assert host.nsenter("systemctl is-active holder", check=False).stdout == "inactive\n"
     assert (host.root / "usr/bin/sudo").exists()
-    assert task(host, "create-user").is_calm
+    assert task(host, "create-admin", **ADMIN).is_calm
 
 
 # -- the disk is full
@@ -330,19 +331,22 @@ def test_pending_handlers_follow_the_current_settings(used, full_setup):
 # -- the connection or the operator goes away
 
 
+WAIT_IN_PIP = """
+import os, sys, time
+while {"pip", "install"} <= set(sys.orig_argv) and not os.path.exists("/run/go"):
+    time.sleep(0.1)
+"""
+
+
 @pytest.fixture
 def gate(used):
     """notebook is to be installed again, and pip waits with that until `gate()`."""
-    pip = f"{HOME}/jupyter-env/bin/pip"
-    wait = "#!/bin/sh\nuntil [ -e /run/go ]; do sleep 0.1; done\n"
-    wait += f'exec {HOME}/jupyter-env/bin/python -m pip "$@"\n'
-    used.nsenter(
-        f"rm -r {HOME}/jupyter-env/lib/python3*/site-packages/notebook-*.dist-info;"
-        f" mv {pip} {pip}.kept"
-    )
-    used.nsenter(f"cat >{pip}; chmod 755 {pip}", input=wait)
+    # Python imports this file at its start, unless it is told to be isolated.
+    site = f"{HOME}/jupyter-env/lib/python3*/site-packages"
+    used.nsenter(f"rm -r {site}/notebook-*.dist-info")
+    used.nsenter(f"cat >$(echo {site})/sitecustomize.py", input=WAIT_IN_PIP)
     yield lambda: used.nsenter("touch /run/go")
-    used.nsenter(f"touch /run/go; mv {pip}.kept {pip}")
+    used.nsenter(f"touch /run/go; rm {site}/sitecustomize.py")
     eventually(lambda: not unit(used, "pip"))
     used.nsenter("rm /run/go")
 
@@ -392,7 +396,7 @@ def test_apt_outlives_a_killed_operator(new_host, suite, running, task, oracle):
     host.nsenter("SUDO_FORCE_REMOVE=yes dpkg --purge sudo")
     wait = 'DPkg::Pre-Invoke { "touch /run/at; until [ -e /run/go ]; do sleep 0.1; done"; };'
     host.nsenter("cat >/etc/apt/apt.conf.d/99gate", input=wait)
-    first = running(host, "create-user")
+    first = running(host, "create-admin", env=ADMIN)
     assert eventually(lambda: host.nsenter("ls /run/at", check=False).stdout)
     first.process.send_signal(signal.SIGKILL)
     first.ended(seconds=10)
@@ -403,9 +407,9 @@ def test_apt_outlives_a_killed_operator(new_host, suite, running, task, oracle):
     assert "apt-get (process " in warned.out
     host.nsenter("touch /run/go")
     assert eventually(lambda: oracle(host).package("sudo").is_installed)
-    assert task(host, "create-user").status == 0
-    assert oracle(host).user("jupyter").exists
-    assert task(host, "create-user").is_calm
+    assert task(host, "create-admin", **ADMIN).status == 0
+    assert oracle(host).user("admin").exists
+    assert task(host, "create-admin", **ADMIN).is_calm
 
 
 @on("bookworm")

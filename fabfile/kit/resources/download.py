@@ -90,7 +90,8 @@ class Download(Resource):
             elif [ -f "$file" ]; then echo 'state there'
             else
                 echo 'state absent'
-                [ ! -f "$file.part" ] || stat -c 'part %s' "$file.part"
+                # A download that goes on may rename it at any moment.
+                stat -c 'part %s' "$file.part" 2>/dev/null || :
             fi
             """,
             choose=chosen(self.sources),

@@ -132,7 +132,7 @@ class User(Resource):
             )
         if actual["locked"] == "yes" and self != User(self.name, self.home):
             return "this account is locked; run lock-user --unlock first"
-        if not self.adopt and actual["ours"] == "no" and self.changed(actual):
+        if not self.adopt and actual["ours"] == "no":
             return (
                 "this account exists and was not made by us: "
                 "set user.adopt to give it sudo and SSH keys"
