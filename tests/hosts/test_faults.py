@@ -245,7 +245,7 @@ def test_foreign_accounts_are_left_alone(bare, full_setup, plant, name, says):
 FOREIGN, LINK, FOLDER = "cp /etc/hostname $P", "ln -s $P.kept $P", "mkdir $P"
 NOT_OURS, IS_LINK, IS_FOLDER, IS_FIFO = (
     "this file is not ours",
-    "a symbolic link is in the place of the file",
+    "a symbolic link",
     "a directory is in the place of the file",
     "a fifo is in the place of the file",
 )

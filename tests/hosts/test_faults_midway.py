@@ -331,22 +331,21 @@ def test_pending_handlers_follow_the_current_settings(used, full_setup):
 # -- the connection or the operator goes away
 
 
-WAIT_IN_PIP = """
-import os, sys, time
-while {"pip", "install"} <= set(sys.orig_argv) and not os.path.exists("/run/go"):
-    time.sleep(0.1)
-"""
+# Python runs such a line of a .pth file at its start, unless it is told not to read them.
+WAIT_IN_PIP = (
+    "import os, sys, time; [time.sleep(0.1) for _ in iter(lambda: {'pip', 'install'} <="
+    " set(sys.orig_argv) and not os.path.exists('/run/go'), False)]\n"
+)
 
 
 @pytest.fixture
 def gate(used):
     """notebook is to be installed again, and pip waits with that until `gate()`."""
-    # Python imports this file at its start, unless it is told to be isolated.
     site = f"{HOME}/jupyter-env/lib/python3*/site-packages"
     used.nsenter(f"rm -r {site}/notebook-*.dist-info")
-    used.nsenter(f"cat >$(echo {site})/sitecustomize.py", input=WAIT_IN_PIP)
+    used.nsenter(f"cat >$(echo {site})/gate.pth", input=WAIT_IN_PIP)
     yield lambda: used.nsenter("touch /run/go")
-    used.nsenter(f"touch /run/go; rm {site}/sitecustomize.py")
+    used.nsenter(f"touch /run/go; rm {site}/gate.pth")
     eventually(lambda: not unit(used, "pip"))
     used.nsenter("rm /run/go")
 
