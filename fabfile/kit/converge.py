@@ -217,7 +217,7 @@ class Run:
         note_handlers(item, self.pending)
         if resource.notify:
             self.inherited.discard(resource.notify.name)
-            parts.append(f"({self.ledger.mark_pending(resource.notify)}) || exit")
+            parts.append(str(self.ledger.mark_pending(resource.notify)))
         if rollback := resource.rollback_for(item.actual):
             self.armed[rollback.folder] = rollback
             parts.append(self.ledger.arm(rollback))

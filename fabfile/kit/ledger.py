@@ -79,9 +79,9 @@ class Ledger:
     # -- handlers
 
     def mark_pending(self, handler: Handler) -> Shell:
-        """Return shell text that notes *handler*, so that a later run can run it."""
+        """Return shell text that notes *handler* for a later run, or exits if it cannot."""
         return script(
-            'mkdir -p "$folder" && printf %s "$text" >"$folder/$name"',
+            '{ mkdir -p "$folder" && printf %s "$text" >"$folder/$name"; } || exit',
             folder=f"{self.runtime}/pending",
             name=handler.name,
             text=str(handler.script),
